@@ -1,0 +1,2 @@
+//! Load generator, sink and benchmark for line protocol relays.
+fn main() {}

@@ -1,0 +1,43 @@
+//! One backend: what its sender thread takes from its queue, and how each write is settled.
+//!
+//! A settled write is counted exactly once (delivered, or dropped with its reason), is taken off
+//! the queue's gauge, and its client, if one waits, is answered. The transports are [`udp`] and
+//! [`http`]; fronts never see them.
+
+use crate::metrics::{self, Drop};
+use crate::write::{Answer, Refusal, Write};
+
+/// How a write ended at a backend.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The backend has it.
+    Delivered,
+    /// The backend will never take it.
+    Refused(Refusal),
+    /// It was dropped for this reason, and a client may try again.
+    Dropped(Drop),
+}
+
+/// Settles one write: counts it, takes it off the gauge, answers its client.
+pub fn settle(metrics: &metrics::Backend, write: &Write, outcome: Outcome) {
+    let (bytes, lines) = (write.batch.bytes().len() as u64, write.batch.lines());
+    let answer = match outcome {
+        Outcome::Delivered => {
+            metrics.delivered.add(lines);
+            metrics.delivered_bytes.add(bytes);
+            Answer::Delivered
+        }
+        Outcome::Refused(refusal) => {
+            metrics.drop_lines(Drop::Refused, lines);
+            Answer::Refused(refusal)
+        }
+        Outcome::Dropped(why) => {
+            metrics.drop_lines(why, lines);
+            Answer::Unavailable
+        }
+    };
+    metrics.owed.settle(bytes, lines);
+    if let Some(client) = &write.client {
+        client.answer(answer);
+    }
+}

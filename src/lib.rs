@@ -1,0 +1,21 @@
+//! Ringrelay: a UDP-first relay for InfluxDB line protocol.
+//!
+//! ```text
+//! udp    socket -> ring -> datagrams -> line -> batch -+
+//!                                                      +-> fanout -> queue -> backend -> udp | http
+//! http   socket -> hyper -> body -----> line -> batch -+
+//! ```
+//!
+//! Arrows go main -> relay -> planes (udp, http, fanout, backend) -> kernel rooms (ring, sys) and
+//! pure rooms (line, batch, timestamp), with config, metrics and queue beside them.
+
+pub mod backend;
+pub mod batch;
+pub mod config;
+pub mod fanout;
+pub mod line;
+pub mod metrics;
+pub mod queue;
+pub mod stop;
+pub mod timestamp;
+pub mod write;

@@ -1,0 +1,2 @@
+//! The `ringrelay` command.
+fn main() {}

@@ -1,0 +1,289 @@
+//! Counters of every front and every backend: written by one thread each, read by anybody.
+//!
+//! A [`Counter`] has a single writer, so counting is a load and a store, no locked instruction;
+//! each thread's counters sit on cache lines of their own. `text` puts a [`Registry`] into
+//! Prometheus' text format. The books: for every listener and backend of it,
+//! `taken = delivered + owed + sum(dropped)`, in lines.
+
+use crate::line::Reason;
+use crate::queue::Owed;
+use crossbeam_utils::CachePadded;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A running total with one writing thread.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the thread that owns the counter may call it: two would lose counts.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The total so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A running total that many threads write: for rare events only.
+#[derive(Debug, Default)]
+pub struct SharedCounter(AtomicU64);
+
+impl SharedCounter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The total so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything that is counted, by listener and backend. Built by `relay` before any thread runs.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// One per `[[udp]]`.
+    pub udp: Vec<UdpListener>,
+    /// One per `[[http]]`.
+    pub http: Vec<HttpListener>,
+    /// One per output, of all listeners.
+    pub backends: Vec<Arc<Backend>>,
+}
+
+/// A UDP listener: one set of counters per worker.
+#[derive(Debug)]
+pub struct UdpListener {
+    /// The listener's `name`.
+    pub name: Arc<str>,
+    /// One per worker thread.
+    pub workers: Vec<Arc<CachePadded<UdpWorker>>>,
+}
+
+/// What one UDP worker counts.
+#[derive(Debug, Default)]
+pub struct UdpWorker {
+    /// Datagrams taken, empty ones too.
+    pub datagrams: Counter,
+    /// Their payload bytes.
+    pub bytes: Counter,
+    /// Lines accepted and offered to every backend.
+    pub lines: Counter,
+    /// Lines refused, by [`Reason`].
+    pub refused: [Counter; Reason::COUNT],
+    /// Datagrams the kernel dropped because the socket's buffer was full.
+    pub kernel_drops: Counter,
+    /// Datagrams cut short by the receive buffer; their whole lines were taken.
+    pub truncated: Counter,
+    /// Times the kernel found no free receive buffer and the receive was armed again.
+    pub buffers_exhausted: Counter,
+    /// Receive errors, after which the receive was armed again.
+    pub errors: Counter,
+    /// Batches sealed.
+    pub batches: Counter,
+}
+
+/// An HTTP listener: one set of counters per thread.
+#[derive(Debug)]
+pub struct HttpListener {
+    /// The listener's `name`.
+    pub name: Arc<str>,
+    /// One per HTTP thread.
+    pub workers: Vec<Arc<CachePadded<HttpWorker>>>,
+}
+
+/// What one HTTP thread counts for one listener.
+#[derive(Debug, Default)]
+pub struct HttpWorker {
+    /// Connections accepted.
+    pub connections: Counter,
+    /// Requests answered, by endpoint and status class.
+    pub answers: [[Counter; STATUS_CLASSES]; Endpoint::COUNT],
+    /// Bytes of write bodies, after inflating.
+    pub bytes: Counter,
+    /// Lines accepted and offered to every backend.
+    pub lines: Counter,
+    /// Lines refused, by [`Reason`].
+    pub refused: [Counter; Reason::COUNT],
+    /// Valid lines of requests that were refused as a whole.
+    pub refused_beside: Counter,
+    /// Requests cut off, malformed, or over a limit before their lines were read.
+    pub unreadable: Counter,
+}
+
+/// Status classes: 2xx, 3xx, 4xx, 5xx.
+pub const STATUS_CLASSES: usize = 4;
+
+/// What a request asked for, as far as it is counted apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/write`
+    Write,
+    /// `/ping`
+    Ping,
+    /// `/metrics`
+    Metrics,
+    /// Anything else.
+    Other,
+}
+
+impl Endpoint {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [Self::Write, Self::Ping, Self::Metrics, Self::Other];
+
+    /// The value of the `endpoint` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Ping => "ping",
+            Self::Metrics => "metrics",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why lines did not reach a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// The backend's queue was full.
+    QueueFull,
+    /// One line is longer than the output's `mtu`.
+    Overlong,
+    /// The backend answered 4xx: it will never take these lines.
+    Refused,
+    /// The backend could not be reached, answered 5xx, or did not answer in time.
+    Unavailable,
+    /// Still queued when the shutdown deadline passed.
+    Shutdown,
+}
+
+impl Drop {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::QueueFull, Self::Overlong, Self::Refused, Self::Unavailable, Self::Shutdown];
+
+    /// The value of the `reason` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Overlong => "overlong",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// What is counted of one backend: by its sender thread, but for `taken` and drops at the queue,
+/// which the fronts count.
+#[derive(Debug)]
+pub struct Backend {
+    /// The listener's `name`.
+    pub relay: Arc<str>,
+    /// The output's `name`.
+    pub name: Arc<str>,
+    /// Lines offered to this backend by all fronts.
+    pub taken: SharedCounter,
+    /// Lines delivered: answered 2xx, or handed to the kernel by UDP.
+    pub delivered: Counter,
+    /// Bytes delivered, as lines with their newlines.
+    pub delivered_bytes: Counter,
+    /// Lines dropped, by [`Drop`].
+    pub dropped: [SharedCounter; Drop::COUNT],
+    /// Requests by the class of their answer; the last is "no answer".
+    pub requests: [Counter; STATUS_CLASSES + 1],
+    /// Datagrams sent.
+    pub datagrams: Counter,
+    /// Times the kernel reported that nobody listens at the backend's UDP port.
+    pub udp_refused: Counter,
+    /// Times a send failed otherwise.
+    pub send_errors: Counter,
+    /// How long a request took, from its first byte to its answer.
+    pub latency: Histogram,
+    /// What is queued or in flight.
+    pub owed: Arc<Owed>,
+}
+
+impl Backend {
+    /// Counters of the backend `name` of listener `relay`, whose queue keeps `owed`.
+    #[must_use]
+    pub fn new(relay: Arc<str>, name: Arc<str>, owed: Arc<Owed>) -> Self {
+        Self {
+            relay,
+            name,
+            taken: SharedCounter::default(),
+            delivered: Counter::default(),
+            delivered_bytes: Counter::default(),
+            dropped: Default::default(),
+            requests: Default::default(),
+            datagrams: Counter::default(),
+            udp_refused: Counter::default(),
+            send_errors: Counter::default(),
+            latency: Histogram::default(),
+            owed,
+        }
+    }
+
+    /// Counts `lines` dropped for `why`.
+    pub fn drop_lines(&self, why: Drop, lines: u64) {
+        self.dropped[why as usize].add(lines);
+    }
+
+    /// Lines dropped, all reasons together.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().map(SharedCounter::get).sum()
+    }
+}
+
+/// Durations in buckets that double, from 64 us to about 33 s.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; Self::BUCKETS + 1],
+    sum_us: Counter,
+}
+
+impl Histogram {
+    /// Bounded buckets; one more takes what is longer.
+    pub const BUCKETS: usize = 20;
+    const FIRST_US_LOG2: u32 = 6;
+
+    /// Counts one duration.
+    pub fn record(&self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let above = u64::BITS - us.saturating_sub(1).leading_zeros();
+        let bucket = above.saturating_sub(Self::FIRST_US_LOG2) as usize;
+        self.buckets[bucket.min(Self::BUCKETS)].add(1);
+        self.sum_us.add(us);
+    }
+
+    /// The upper bound of bucket `i`, in microseconds.
+    #[must_use]
+    pub fn bound_us(i: usize) -> u64 {
+        1 << (Self::FIRST_US_LOG2 as usize + i)
+    }
+
+    /// The count in each bucket (not cumulative); the last takes what is longer than all bounds.
+    #[must_use]
+    pub fn counts(&self) -> [u64; Self::BUCKETS + 1] {
+        std::array::from_fn(|i| self.buckets[i].get())
+    }
+
+    /// All durations together, in microseconds.
+    #[must_use]
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us.get()
+    }
+}

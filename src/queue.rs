@@ -1,0 +1,250 @@
+//! The bounded, lock-free queue between the fronts and one backend's sender thread.
+//!
+//! A `crossbeam-channel` with a limit in items and in bytes, and a gauge of what the backend still
+//! owes: an item counts from the moment it is pushed until the sender has settled it, so that the
+//! books close while a request is in flight. The sender waits as a future: a `tokio-uring` task
+//! awaits [`Receiver::pop`], a plain thread parks in [`Receiver::pop_blocking`].
+
+use atomic_waker::AtomicWaker;
+use crossbeam_channel::{TryRecvError, TrySendError, bounded as channel};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+/// What an item weighs in the queue.
+pub trait Weigh {
+    /// Bytes of payload.
+    fn bytes(&self) -> u64;
+    /// Lines of line protocol.
+    fn lines(&self) -> u64;
+}
+
+/// The bounds of a queue: it refuses what would go over either.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many items may wait.
+    pub items_max: usize,
+    /// How many bytes may be owed: waiting, in flight, or in the backend's backlog.
+    pub bytes_max: u64,
+}
+
+/// What a backend owes: pushed to its queue and not settled yet.
+#[derive(Debug, Default)]
+pub struct Owed {
+    bytes: AtomicU64,
+    lines: AtomicU64,
+}
+
+impl Owed {
+    /// Bytes pushed and not settled.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Lines pushed and not settled.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed)
+    }
+
+    /// Takes off what the backend has settled: delivered or dropped, and counted as such.
+    pub fn settle(&self, bytes: u64, lines: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.lines.fetch_sub(lines, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    waker: AtomicWaker,
+    owed: Arc<Owed>,
+}
+
+/// The fronts' end.
+#[derive(Debug)]
+pub struct Sender<T> {
+    /// `None` only while it is dropped: the channel must close before the receiver is woken.
+    channel: Option<crossbeam_channel::Sender<T>>,
+    shared: Arc<Shared>,
+    bytes_max: u64,
+}
+
+/// The sender thread's end.
+#[derive(Debug)]
+pub struct Receiver<T> {
+    channel: crossbeam_channel::Receiver<T>,
+    shared: Arc<Shared>,
+}
+
+/// Makes a queue within `limits`.
+#[must_use]
+pub fn bounded<T: Weigh>(limits: Limits) -> (Sender<T>, Receiver<T>) {
+    let (push, pop) = channel(limits.items_max);
+    let shared = Arc::new(Shared::default());
+    let sender =
+        Sender { channel: Some(push), shared: Arc::clone(&shared), bytes_max: limits.bytes_max };
+    (sender, Receiver { channel: pop, shared })
+}
+
+impl<T: Weigh> Sender<T> {
+    /// Adds an item and wakes the sender thread if it waits.
+    ///
+    /// # Errors
+    /// Gives the item back if the queue is full, in items or in bytes, or its receiver is gone.
+    /// An item larger than the whole byte limit is taken by an empty queue.
+    pub fn try_push(&self, item: T) -> Result<(), T> {
+        let (bytes, lines) = (item.bytes(), item.lines());
+        let owed = &self.shared.owed;
+        let before = owed.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before > 0 && before + bytes > self.bytes_max {
+            owed.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(item);
+        }
+        owed.lines.fetch_add(lines, Ordering::Relaxed);
+        let channel = self.channel.as_ref().expect("the channel lives until the drop");
+        match channel.try_send(item) {
+            Ok(()) => {
+                self.shared.waker.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => {
+                owed.settle(bytes, lines);
+                Err(item)
+            }
+        }
+    }
+
+    /// The gauge of what the backend owes.
+    #[must_use]
+    pub fn owed(&self) -> &Arc<Owed> {
+        &self.shared.owed
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            channel: self.channel.clone(),
+            shared: Arc::clone(&self.shared),
+            bytes_max: self.bytes_max,
+        }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.channel = None;
+        self.shared.waker.wake();
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The next item if one waits.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Disconnected`] once all senders are gone and nothing is left.
+    pub fn try_pop(&self) -> Result<T, TryRecvError> {
+        self.channel.try_recv()
+    }
+
+    /// The next item; `None` once all senders are gone and nothing is left.
+    pub async fn pop(&self) -> Option<T> {
+        poll_fn(|context| self.poll_pop(context)).await
+    }
+
+    /// The next item, parking this thread while there is none; `None` once all senders are gone
+    /// and nothing is left.
+    #[must_use]
+    pub fn pop_blocking(&self) -> Option<T> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            match self.poll_pop(&mut context) {
+                Poll::Ready(item) => return item,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    fn poll_pop(&self, context: &mut Context<'_>) -> Poll<Option<T>> {
+        match self.channel.try_recv() {
+            Ok(item) => return Poll::Ready(Some(item)),
+            Err(TryRecvError::Disconnected) => return Poll::Ready(None),
+            Err(TryRecvError::Empty) => self.shared.waker.register(context.waker()),
+        }
+        // An item pushed between the look and the registration woke nobody: look once more.
+        match self.channel.try_recv() {
+            Ok(item) => Poll::Ready(Some(item)),
+            Err(TryRecvError::Disconnected) => Poll::Ready(None),
+            Err(TryRecvError::Empty) => Poll::Pending,
+        }
+    }
+
+    /// The gauge of what this backend owes.
+    #[must_use]
+    pub fn owed(&self) -> &Arc<Owed> {
+        &self.shared.owed
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Item(u64);
+
+    impl Weigh for Item {
+        fn bytes(&self) -> u64 {
+            self.0
+        }
+        fn lines(&self) -> u64 {
+            1
+        }
+    }
+
+    #[test]
+    fn refuses_over_either_limit_and_owes_until_settled() {
+        let (push, pop) = bounded(Limits { items_max: 2, bytes_max: 10 });
+        assert_eq!(push.try_push(Item(100)), Ok(()), "an empty queue takes an outsized item");
+        assert_eq!(push.try_push(Item(1)), Err(Item(1)), "over the byte limit");
+        assert_eq!(pop.try_pop(), Ok(Item(100)));
+        assert_eq!(push.try_push(Item(1)), Err(Item(1)), "popped is still owed");
+        pop.owed().settle(100, 1);
+        assert_eq!(push.try_push(Item(1)), Ok(()));
+        assert_eq!(push.try_push(Item(1)), Ok(()));
+        assert_eq!(push.try_push(Item(1)), Err(Item(1)), "over the item limit");
+        assert_eq!((pop.owed().bytes(), pop.owed().lines()), (2, 2));
+    }
+
+    #[test]
+    fn wakes_a_parked_thread_and_ends_after_the_last_item() {
+        let (push, pop) = bounded(Limits { items_max: 4, bytes_max: u64::MAX });
+        let popper = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while let Some(Item(n)) = pop.pop_blocking() {
+                seen.push(n);
+            }
+            seen
+        });
+        for n in 0..1_000 {
+            while push.try_push(Item(n)).is_err() {
+                std::thread::yield_now();
+            }
+        }
+        drop(push);
+        let seen = popper.join().expect("the popper does not panic");
+        assert_eq!(seen, (0..1_000).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,77 @@
+//! One write on its way to one backend: a shared batch, where it goes, and who waits for the answer.
+//!
+//! Fronts make writes, `fanout` offers them to the queues, `backend` settles each exactly once.
+
+use crate::batch::Batch;
+use crate::queue::Weigh;
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What a sender thread takes from its queue.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The lines.
+    pub batch: Arc<Batch>,
+    /// Where they go at the backend: writes of equal destinations may be merged.
+    pub destination: Arc<Destination>,
+    /// The client that waits, if one does.
+    pub client: Option<Client>,
+}
+
+impl Weigh for Write {
+    fn bytes(&self) -> u64 {
+        self.batch.bytes().len() as u64
+    }
+
+    fn lines(&self) -> u64 {
+        self.batch.lines()
+    }
+}
+
+/// The destination key of an HTTP write. UDP backends pay no heed to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// The query string as the backend gets it, without `?`: `db=...&rp=...`.
+    pub query: String,
+    /// The `Authorization` header as the client sent it.
+    pub authorization: Option<Bytes>,
+}
+
+/// What one backend made of a write.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The backend has it.
+    Delivered,
+    /// The backend will never take it: its own words for the client.
+    Refused(Refusal),
+    /// The backend did not take it: full queue, no connection, no answer in time, or 5xx.
+    Unavailable,
+}
+
+/// A backend's 4xx.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The status, 400 to 499.
+    pub status: u16,
+    /// The `Content-Type` header.
+    pub content_type: Option<Bytes>,
+    /// The body, cut to 64 KiB.
+    pub body: Bytes,
+}
+
+/// The waiting client's end of an answer: it gets one [`Answer`] per backend.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Which output of the listener this is, from 0.
+    pub output: usize,
+    /// Holds one place per output, so that sending never waits.
+    pub answers: mpsc::Sender<(usize, Answer)>,
+}
+
+impl Client {
+    /// Tells the client. A client that no longer waits is no error.
+    pub fn answer(&self, answer: Answer) {
+        drop(self.answers.try_send((self.output, answer)));
+    }
+}
