@@ -15,7 +15,7 @@ use std::thread::Thread;
 
 /// What an item weighs in the queue.
 pub trait Weigh {
-    /// Bytes of payload.
+    /// Bytes of memory that it holds.
     fn bytes(&self) -> u64;
     /// Lines of line protocol.
     fn lines(&self) -> u64;
@@ -26,7 +26,7 @@ pub trait Weigh {
 pub struct Limits {
     /// How many items may wait.
     pub items_max: usize,
-    /// How many bytes may be owed: waiting, in flight, or in the backend's backlog.
+    /// How many bytes of memory may be owed: waiting, in flight, or in the backend's backlog.
     pub bytes_max: u64,
 }
 
@@ -159,6 +159,9 @@ impl<T> Receiver<T> {
     /// and nothing is left.
     #[must_use]
     pub fn pop_blocking(&self) -> Option<T> {
+        if let Ok(item) = self.channel.try_recv() {
+            return Some(item);
+        }
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut context = Context::from_waker(&waker);
         loop {

@@ -21,7 +21,7 @@ pub struct Write {
 
 impl Weigh for Write {
     fn bytes(&self) -> u64 {
-        self.batch.bytes().len() as u64
+        self.batch.footprint() as u64
     }
 
     fn lines(&self) -> u64 {
