@@ -90,7 +90,8 @@ pub fn bounded<T: Weigh>(limits: Limits) -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T: Weigh> Sender<T> {
-    /// Adds an item and wakes the sender thread if it waits.
+    /// Adds an item without waking the sender thread: to be followed by [`wake`](Self::wake),
+    /// once for all items of a turn.
     ///
     /// # Errors
     /// Gives the item back if the queue is full, in items or in bytes, or its receiver is gone.
@@ -106,15 +107,17 @@ impl<T: Weigh> Sender<T> {
         owed.lines.fetch_add(lines, Ordering::Relaxed);
         let channel = self.channel.as_ref().expect("the channel lives until the drop");
         match channel.try_send(item) {
-            Ok(()) => {
-                self.shared.waker.wake();
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => {
                 owed.settle(bytes, lines);
                 Err(item)
             }
         }
+    }
+
+    /// Wakes the sender thread if it waits.
+    pub fn wake(&self) {
+        self.shared.waker.wake();
     }
 
     /// The gauge of what the backend owes.
@@ -245,6 +248,7 @@ mod tests {
             while push.try_push(Item(n)).is_err() {
                 std::thread::yield_now();
             }
+            push.wake();
         }
         drop(push);
         let seen = popper.join().expect("the popper does not panic");

@@ -2,8 +2,8 @@
 //! of provided buffers, waiting for many completions at a time.
 //!
 //! A [`ReceiveRing`] is made and used on one thread (`DEFER_TASKRUN`), by a `udp` worker and by
-//! loadgen's floor. It knows nothing of lines: it hands out payloads and gives each buffer back to
-//! the kernel as soon as its payload was looked at. Its interface is safe.
+//! loadgen's floor. It knows nothing of lines: it hands out payloads and lends each buffer to
+//! the kernel again as soon as its payload was looked at. Its interface is safe.
 #![expect(unsafe_code, reason = "the kernel writes into memory that it was lent")]
 
 mod buffers;
@@ -100,7 +100,8 @@ impl ReceiveRing {
             .setup_cqsize(u32::from(buffers) * 2)
             .build(8)?;
         let has_min_wait = ring.params().is_feature_min_timeout();
-        let buffers = BufferRing::new(buffers, BUFFER_BYTES);
+        let mut buffers = BufferRing::new(buffers, BUFFER_BYTES)?;
+        buffers.lend(usize::from(buffers.entries()));
         // SAFETY: `buffers` is page-aligned, has as many entries as it says, and outlives the
         // ring, which is dropped before it (and see `Drop`).
         unsafe {
@@ -171,9 +172,10 @@ impl ReceiveRing {
         }
     }
 
-    /// Hands every completion that is there to `each`, gives its buffer back to the kernel, and
-    /// answers how many there were.
-    pub fn drain(&mut self, mut each: impl FnMut(Event<'_>)) -> usize {
+    /// Hands every completion that is there to `each`, takes its buffer back, lends the kernel
+    /// buffers again until it has `lend` (at least one, at most all), and answers how many
+    /// completions there were. The buffers used last are lent first: they are in the cache.
+    pub fn drain(&mut self, lend: usize, mut each: impl FnMut(Event<'_>)) -> usize {
         let mut count = 0;
         let Self { ring, buffers, template, armed, .. } = self;
         for completion in ring.completion() {
@@ -198,9 +200,9 @@ impl ReceiveRing {
                     truncated: out.is_payload_truncated(),
                 }));
             }
-            buffers.give_back(id);
+            buffers.take_back(id);
         }
-        self.buffers.publish();
+        self.buffers.lend(lend);
         count
     }
 

@@ -5,6 +5,8 @@
 //! No allocation, no log line and no system call per datagram. `relay` binds the socket and
 //! starts the thread.
 
+pub mod gather;
+
 use crate::batch::BatchBuilder;
 use crate::fanout::Fanout;
 use crate::line::{Item, Lines};
@@ -15,16 +17,20 @@ use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::{Precision, Stamper};
 use crossbeam_utils::CachePadded;
+use gather::Gather;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A wait ends early once this many completions are there: half of the receive buffers.
-const WANT: usize = RECEIVE_BUFFERS as usize / 2;
-/// Receive buffers of one worker, 68 KiB each. Two such rounds must fit into the kernel's queue.
-pub const RECEIVE_BUFFERS: u16 = 128;
+/// Receive buffers of one worker, 68 KiB each; a page of memory is taken when it is first used.
+pub const RECEIVE_BUFFERS: u16 = 256;
+/// A wait ends early once this many completions are there: half of the receive buffers, so that
+/// the kernel never runs out of them while the worker looks at the others.
+const WANT_MAX: usize = RECEIVE_BUFFERS as usize / 2;
 /// How often an idle worker looks at the kernel's drop counter.
 const IDLE: Duration = Duration::from_millis(500);
+/// How long a stopping worker waits for the kernel to hand over what is queued.
+const LAST_LOOK: Duration = Duration::from_millis(1);
 /// Space, sign and digits of the longest timestamp, and the newline.
 const STAMP_BYTES: usize = 22;
 
@@ -32,8 +38,7 @@ const STAMP_BYTES: usize = 22;
 pub struct Worker {
     ring: ReceiveRing,
     intake: Intake,
-    /// How long to gather datagrams while traffic flows.
-    batch_wait: Duration,
+    gather: Gather,
     stop: Stop,
 }
 
@@ -54,10 +59,11 @@ pub struct Intake {
 }
 
 impl Worker {
-    /// A worker over `ring`, handing lines to `intake`.
+    /// A worker over `ring`, handing lines to `intake`; a busy one lets datagrams gather for up
+    /// to `batch_wait`.
     #[must_use]
     pub fn new(ring: ReceiveRing, intake: Intake, batch_wait: Duration, stop: Stop) -> Self {
-        Self { ring, intake, batch_wait, stop }
+        Self { ring, intake, gather: Gather::new(batch_wait, WANT_MAX), stop }
     }
 
     /// Receives until told to stop; then takes what the kernel has queued already, and ends.
@@ -66,23 +72,39 @@ impl Worker {
     /// The ring's: those after which no datagram can be received any more.
     pub fn run(mut self) -> io::Result<()> {
         while !self.stop.requested() {
-            self.turn(WANT, self.batch_wait, IDLE)?;
+            let (want, wait) = (self.gather.want(), self.gather.wait());
+            let (completions, bytes) = self.turn(want, wait, IDLE)?;
+            if self.gather.turned(completions, bytes) {
+                self.intake.hand_over();
+            }
+            self.intake.fanout.wake();
+            if completions == 0 {
+                self.intake.count_kernel_drops(sys::kernel_drops(self.ring.as_fd())?);
+            }
         }
-        sys::refuse_datagrams(self.ring.socket())?;
-        while self.turn(1, Duration::ZERO, Duration::from_millis(1))? > 0 {}
-        Ok(())
+        self.take_what_is_queued()
     }
 
-    /// Wait, drain all, hand over; answers how many completions there were.
-    fn turn(&mut self, want: usize, gather: Duration, idle: Duration) -> io::Result<usize> {
-        self.ring.wait(want, gather, idle)?;
+    /// One wait, and all that came; answers how many completions and bytes that was.
+    fn turn(&mut self, want: usize, wait: Duration, idle: Duration) -> io::Result<(usize, usize)> {
+        let before = self.intake.metrics.bytes.get();
+        self.ring.wait(want, wait, idle)?;
         let Self { ring, intake, .. } = self;
-        let count = ring.drain(|event| intake.take(event));
-        intake.hand_over();
-        if count == 0 {
-            intake.count_kernel_drops(sys::kernel_drops(ring.as_fd())?);
+        let completions = ring.drain(2 * want, |event| intake.take(event));
+        let bytes = self.intake.metrics.bytes.get() - before;
+        Ok((completions, usize::try_from(bytes).unwrap_or(usize::MAX)))
+    }
+
+    /// Shuts the socket for new datagrams, and takes those that the kernel has queued already.
+    fn take_what_is_queued(&mut self) -> io::Result<()> {
+        sys::refuse_datagrams(self.ring.socket())?;
+        while self.turn(1, Duration::ZERO, LAST_LOOK)?.0 > 0 {
+            self.intake.fanout.wake();
         }
-        Ok(count)
+        self.intake.hand_over();
+        self.intake.fanout.wake();
+        self.intake.count_kernel_drops(sys::kernel_drops(self.ring.as_fd())?);
+        Ok(())
     }
 }
 

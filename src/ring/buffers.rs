@@ -3,11 +3,10 @@
 #![expect(unsafe_code, reason = "the kernel reads the entries and writes the buffers")]
 
 use io_uring::types::BufRingEntry;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::ptr::NonNull;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use std::io;
+use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU16, Ordering};
-
-const PAGE_BYTES: usize = 4096;
 
 /// Buffers `0..entries`, each either lent to the kernel or being looked at.
 pub(super) struct BufferRing {
@@ -17,21 +16,19 @@ pub(super) struct BufferRing {
     buffer_bytes: usize,
     /// Where the next entry goes; the kernel sees it once it is published.
     tail: u16,
+    /// Buffers that are not lent, the one used last on top.
+    idle: Vec<u16>,
     leaked: bool,
 }
 
 impl BufferRing {
-    /// `count` buffers (a power of two) of `buffer_bytes`, all lent.
-    pub(super) fn new(count: u16, buffer_bytes: usize) -> Self {
+    /// `count` buffers (a power of two) of `buffer_bytes`, none lent yet.
+    pub(super) fn new(count: u16, buffer_bytes: usize) -> io::Result<Self> {
         assert!(count.is_power_of_two(), "the kernel masks entry numbers");
-        let entries = allocate(entries_layout(count)).cast();
-        let memory = allocate(memory_layout(count, buffer_bytes));
-        let mut this = Self { entries, memory, count, buffer_bytes, tail: 0, leaked: false };
-        for id in 0..count {
-            this.give_back(id);
-        }
-        this.publish();
-        this
+        let entries = map(entries_bytes(count))?.cast();
+        let memory = map(usize::from(count) * buffer_bytes)?;
+        let idle = (0..count).rev().collect();
+        Ok(Self { entries, memory, count, buffer_bytes, tail: 0, idle, leaked: false })
     }
 
     pub(super) fn address(&self) -> u64 {
@@ -49,13 +46,27 @@ impl BufferRing {
         // SAFETY: `id` is below `count`, so the offset lies inside `memory`.
         let start = unsafe { self.memory.add(usize::from(id) * self.buffer_bytes) };
         // SAFETY: the buffer has at least `length` bytes, zeroed when allocated; the kernel has
-        // completed its write and does not touch it until `give_back` and `publish`.
+        // completed its write and does not touch it until it is lent again.
         unsafe { std::slice::from_raw_parts(start.as_ptr(), length) }
     }
 
-    /// Puts buffer `id` back; the kernel sees it after [`publish`](Self::publish).
+    /// Takes back buffer `id`, which the kernel has filled.
+    pub(super) fn take_back(&mut self, id: u16) {
+        self.idle.push(id);
+    }
+
+    /// Lends buffers until the kernel has `target` of them, at least one and at most all.
+    pub(super) fn lend(&mut self, target: usize) {
+        let target = target.clamp(1, usize::from(self.count));
+        while usize::from(self.count) - self.idle.len() < target {
+            let id = self.idle.pop().expect("fewer than all buffers are lent");
+            self.enter(id);
+        }
+        self.publish();
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "a buffer is far smaller than 4 GiB")]
-    pub(super) fn give_back(&mut self, id: u16) {
+    fn enter(&mut self, id: u16) {
         let slot = usize::from(self.tail & (self.count - 1));
         // SAFETY: `id` is below `count`, so the offset lies inside `memory`.
         let buffer = unsafe { self.memory.add(usize::from(id) * self.buffer_bytes) };
@@ -70,8 +81,8 @@ impl BufferRing {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Shows the kernel every buffer that was given back.
-    pub(super) fn publish(&mut self) {
+    /// Shows the kernel every buffer that was entered.
+    fn publish(&mut self) {
         // SAFETY: `entries` is the base of the ring.
         let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
         // SAFETY: the tail is aligned, lives as long as `entries`, and is only written here; the
@@ -91,27 +102,25 @@ impl Drop for BufferRing {
         if self.leaked {
             return;
         }
-        // SAFETY: allocated in `new` with this layout, and no longer lent.
-        unsafe { dealloc(self.entries.as_ptr().cast(), entries_layout(self.count)) };
-        // SAFETY: allocated in `new` with this layout, and no longer lent.
-        unsafe { dealloc(self.memory.as_ptr(), memory_layout(self.count, self.buffer_bytes)) };
+        let entries = self.entries.as_ptr().cast();
+        // SAFETY: mapped in `new` with this size, and no longer lent.
+        let unmapped = unsafe { munmap(entries, entries_bytes(self.count)) };
+        debug_assert!(unmapped.is_ok(), "it was mapped");
+        let bytes = usize::from(self.count) * self.buffer_bytes;
+        // SAFETY: mapped in `new` with this size, and no longer lent.
+        let unmapped = unsafe { munmap(self.memory.as_ptr().cast(), bytes) };
+        debug_assert!(unmapped.is_ok(), "it was mapped");
     }
 }
 
-fn entries_layout(count: u16) -> Layout {
-    let bytes = usize::from(count) * size_of::<BufRingEntry>();
-    Layout::from_size_align(bytes, PAGE_BYTES).expect("at most 512 KiB")
+fn entries_bytes(count: u16) -> usize {
+    usize::from(count) * size_of::<BufRingEntry>()
 }
 
-fn memory_layout(count: u16, buffer_bytes: usize) -> Layout {
-    let bytes = usize::from(count) * buffer_bytes;
-    Layout::from_size_align(bytes, PAGE_BYTES).expect("at most 2^15 buffers of some KiB")
-}
-
-/// Zeroed, so that reading a buffer the kernel filled only in part is never undefined; fresh
-/// pages come from the kernel and cost nothing until they are touched.
-fn allocate(layout: Layout) -> NonNull<u8> {
-    // SAFETY: the layout's size is not zero: there is at least one buffer.
-    let memory = unsafe { alloc_zeroed(layout) };
-    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
+/// Fresh zeroed pages, which cost nothing until they are touched.
+fn map(bytes: usize) -> io::Result<NonNull<u8>> {
+    let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
+    let memory = unsafe { mmap_anonymous(null_mut(), bytes, access, flags)? };
+    NonNull::new(memory.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
