@@ -11,6 +11,7 @@
 
 pub mod backend;
 pub mod batch;
+pub mod cli;
 pub mod config;
 pub mod fanout;
 pub mod line;
