@@ -17,5 +17,6 @@ pub mod line;
 pub mod metrics;
 pub mod queue;
 pub mod stop;
+pub mod stream;
 pub mod timestamp;
 pub mod write;
