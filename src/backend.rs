@@ -4,6 +4,8 @@
 //! the queue's gauge, and its client, if one waits, is answered. The transports are [`udp`] and
 //! [`http`]; fronts never see them.
 
+pub mod http;
+
 use crate::metrics::{self, Drop};
 use crate::write::{Answer, Refusal, Write};
 
