@@ -13,6 +13,7 @@ pub mod backend;
 pub mod batch;
 pub mod config;
 pub mod fanout;
+pub mod http;
 pub mod line;
 pub mod metrics;
 pub mod queue;
