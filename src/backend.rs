@@ -4,6 +4,7 @@
 //! the queue's gauge, and its client, if one waits, is answered. The transports are [`udp`] and
 //! [`http`]; fronts never see them.
 
+pub mod http;
 pub mod udp;
 
 use crate::metrics::{self, Drop};

@@ -77,12 +77,12 @@ impl Relay {
         for Sender { queue, target, metrics } in senders {
             let stop = self.stopper.watch();
             let name = format!("out-{}", metrics.name);
-            self.senders.spawn(name, move || {
-                match target {
-                    Target::Udp(target) => backend::udp::run(&queue, target, metrics, &stop),
-                    Target::Http(target) => backend::http::run(queue, target, metrics, stop),
+            self.senders.spawn(name, move || match target {
+                Target::Udp(target) => {
+                    backend::udp::run(&queue, target, metrics, &stop);
+                    Ok(())
                 }
-                Ok(())
+                Target::Http(target) => backend::http::run(queue, target, metrics, stop),
             })?;
         }
         Ok(())
@@ -165,8 +165,7 @@ impl Relay {
             }
             let (registry, stop) = (Arc::clone(&self.registry), self.stopper.watch());
             self.fronts.spawn(format!("http-{thread}"), move || {
-                http::run(listeners, admin, registry, stop);
-                Ok(())
+                http::run(listeners, admin, registry, stop)
             })?;
         }
         Ok(())

@@ -72,6 +72,8 @@ pub struct Refusal {
     pub status: u16,
     /// The `Content-Type` header.
     pub content_type: Option<Bytes>,
+    /// The `X-Influxdb-Error` header.
+    pub error: Option<Bytes>,
     /// The body, cut to 64 KiB.
     pub body: Bytes,
 }

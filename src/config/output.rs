@@ -60,7 +60,11 @@ fn all<'a>(
             section.wrong("name", wrong);
         }
         lines.push((Arc::clone(&name), section.line()));
-        outputs.push(Output { name, queue_bytes_max: section.integer("queue-size-mb") * MIB, target });
+        outputs.push(Output {
+            name,
+            queue_bytes_max: section.integer("queue-size-mb") * MIB,
+            target,
+        });
     }
     if whole && outputs.is_empty() {
         let title = listener.table().title.trim_matches(['[', ']']);

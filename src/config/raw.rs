@@ -138,7 +138,10 @@ impl<'a> Section<'a> {
 
     pub(super) fn texts(&self, key: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         let array = self.value(key).and_then(DeValue::as_array);
-        array.into_iter().flat_map(|array| array.iter()).filter_map(|value| value.get_ref().as_str())
+        array
+            .into_iter()
+            .flat_map(|array| array.iter())
+            .filter_map(|value| value.get_ref().as_str())
     }
 
     /// An integer within the schema's bounds.
@@ -174,7 +177,9 @@ impl<'a> Section<'a> {
             Some(_) => self.wrong(key, format!("is out of bounds; give {bounds}")),
             None => self.wrong(
                 key,
-                format!("is no duration; give {bounds}, each number with its unit, as in \"1m30s\""),
+                format!(
+                    "is no duration; give {bounds}, each number with its unit, as in \"1m30s\""
+                ),
             ),
         }
         *default
