@@ -77,7 +77,7 @@ pub struct UdpListener {
     pub read_buffer_bytes: usize,
     /// `workers`: sockets and threads; default one per core, at most 4.
     pub workers: usize,
-    /// `batch-wait-us`: how long a worker gathers datagrams while traffic flows; default 1000 us.
+    /// `batch-wait-us`: how long a worker gathers datagrams while traffic flows; default 2000 us.
     pub batch_wait: Duration,
     /// The backends, in the file's order.
     pub outputs: Vec<Output>,

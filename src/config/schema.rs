@@ -115,7 +115,7 @@ pub(super) static UDP: Table = Table {
         // The kernel doubles what it is given, in an `int` (net/core/sock.c).
         integer("read-buffer", 0, 0, 1_073_741_823),
         or_zero("workers", 0, 1, 256),
-        integer("batch-wait-us", 1_000, 0, 100_000),
+        integer("batch-wait-us", 2_000, 0, 100_000),
         Key { name: "output", kind: Kind::Tables(&UDP_OUTPUT) },
     ],
 };

@@ -76,7 +76,7 @@ fn start(scripts: &[Script]) -> Front {
         let owed = Arc::clone(queue.owed());
         let metrics = Arc::new(Backend::new("test".into(), i.to_string().into(), owed));
         let destination = Arc::new(Destination::default());
-        outputs.push(Output { queue, metrics: Arc::clone(&metrics), destination });
+        outputs.push(Output { queue, metrics: Arc::clone(&metrics), direct: None, destination });
         let (counted, got) = (Arc::clone(&metrics), Arc::clone(&got));
         backends.push((
             metrics,
