@@ -145,7 +145,8 @@ impl Location {
 }
 
 fn check_path(path: &str) -> Result<(), String> {
-    let plain = path.is_ascii() && !path.contains(['?', '#']) && PathAndQuery::try_from(path).is_ok();
+    let plain =
+        path.is_ascii() && !path.contains(['?', '#']) && PathAndQuery::try_from(path).is_ok();
     if plain {
         return Ok(());
     }
