@@ -139,7 +139,7 @@ pub struct Database {
     pub retention_policy: Option<String>,
 }
 
-/// A configuration of the largest number of listeners and outputs, with long names, is smaller.
+/// The largest number of listeners and outputs needs less.
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Config {
@@ -189,9 +189,15 @@ fn parse(text: &str, file: &str, resolve: Resolve<'_>) -> Result<Config, ConfigE
         Ok(root) => {
             let root = Section::new(&schema::ROOT, &root, &report);
             root.validate();
-            let checked = check::check(root, resolve);
-            later::refuse(root);
-            checked
+            // A mistyped key would also be reported as a missing one: first things first.
+            if report.is_empty() {
+                root.check_bounds();
+                let checked = check::check(root, resolve);
+                later::refuse(root);
+                checked
+            } else {
+                None
+            }
         }
         Err(error) => {
             report.syntax(&error);
