@@ -156,7 +156,7 @@ mod tests {
         let (ends, stamp) = (Vec::new(), "9".into());
         let mut out = Out { body, clean: 0, copy: None, ends, stamp, budget: &budget };
         for (bytes, stamped) in [(&body[..7], true), (&body[9..14], false), (&body[16..23], true)] {
-            out.push(&Line { bytes, stamped }).expect("within the budget");
+            out.push(&Line { bytes, stamped, start: 0 }).expect("within the budget");
         }
         let copy = out.copy.expect("the second line differs").release();
         assert_eq!(copy, b"a f=1 1\nb f=2 9\nc f=3 3\n");
