@@ -119,6 +119,9 @@ impl<'a> Lines<'a> {
         let begin = self.at;
         let mut end = self.cut(begin);
         let mut suspect = false;
+        if let Some(line) = self.next_before_return(end) {
+            return Some(Item::Line(line));
+        }
         if begin >= self.cut_until {
             let extent = scalar::extent(self.input, begin);
             (end, suspect) = (extent.end, extent.suspect);
@@ -149,6 +152,17 @@ impl<'a> Lines<'a> {
                 }
             });
         }
+    }
+
+    /// The line at `self.at`, if it is a common one that ends with `\r` and the newline at `end`.
+    fn next_before_return(&mut self, end: usize) -> Option<Line<'a>> {
+        let text = self.input[..end].strip_suffix(b"\r")?;
+        if self.at >= text.len() {
+            return None;
+        }
+        let Clean { stamped, .. } = self.instructions.clean(text, self.at, self.limit)?;
+        let start = std::mem::replace(&mut self.at, end + 1);
+        Some(Line { bytes: &text[start..], start, stamped })
     }
 
     /// The first newline from `begin`, or the end of the input.

@@ -244,7 +244,7 @@ fn masks_sse2(block: &[u8; BLOCK]) -> Masks {
     let quarters = [load(0), load(1), load(2), load(3)];
     let gather = |class: &dyn Fn(__m128i) -> __m128i| {
         let part =
-            |at: usize| u64::from(_mm_movemask_epi8(class(quarters[at])) as u16) << (16 * at);
+            |at: usize| u64::from(_mm_movemask_epi8(class(quarters[at])) as u32) << (16 * at);
         part(0) | part(1) | part(2) | part(3)
     };
     let is = |byte: u8| gather(&|bytes| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8)));
