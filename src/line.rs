@@ -38,7 +38,7 @@ pub use reason::Reason;
 use crate::timestamp::Precision;
 use fast::Clean;
 #[cfg(target_arch = "x86_64")]
-use simd::{Avx2, Avx512, Sse2};
+use simd::{Avx2, Sse2};
 use simd::{Portable, Simd};
 use std::sync::OnceLock;
 use value::TimeLimit;
@@ -208,8 +208,6 @@ fn without_line_end(text: &[u8]) -> &[u8] {
 #[derive(Clone, Copy, Debug)]
 enum Instructions {
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
-    #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Sse2(Sse2),
@@ -229,11 +227,7 @@ impl Instructions {
     /// All that this processor has, the fastest first.
     fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
-        let special = [
-            Avx512::detect().map(Self::Avx512),
-            Avx2::detect().map(Self::Avx2),
-            Sse2::detect().map(Self::Sse2),
-        ];
+        let special = [Avx2::detect().map(Self::Avx2), Sse2::detect().map(Self::Sse2)];
         #[cfg(not(target_arch = "x86_64"))]
         let special: [Option<Self>; 0] = [];
         special.into_iter().flatten().chain([Self::Portable]).collect()
@@ -242,8 +236,6 @@ impl Instructions {
     #[inline]
     fn clean(self, input: &[u8], start: usize, limit: TimeLimit) -> Option<Clean> {
         match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(simd) => simd.run(|| fast::clean(simd, input, start, limit)),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(simd) => simd.run(|| fast::clean(simd, input, start, limit)),
             #[cfg(target_arch = "x86_64")]

@@ -183,9 +183,9 @@ fn keys_are_bounded() {
 fn hostile_input_costs_no_more_than_its_length() {
     // Each of these lines would reach to the end of the input if it were asked again and again.
     for line in ["m,t=\" f=\"\n", "m\\\n", "m f=\"\n", "#\\\n", "# a=\"\n", "m f=1 \"\\\n"] {
-        let input = line.repeat(1 << 20);
+        let input = line.repeat(1 << 18);
         let begun = std::time::Instant::now();
-        assert!(Lines::new(input.as_bytes(), NS).count() <= 1 << 20);
+        assert!(Lines::new(input.as_bytes(), NS).count() <= 1 << 18);
         assert!(begun.elapsed().as_secs() < 20, "{line:?} took {:?}", begun.elapsed());
     }
 }
