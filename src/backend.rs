@@ -24,23 +24,21 @@ pub enum Outcome {
 
 /// Settles one write: counts it, takes it off the gauge, answers its client.
 pub fn settle(metrics: &metrics::Backend, write: &Write, outcome: Outcome) {
-    let lines = write.batch.lines();
     let answer = match outcome {
         Outcome::Delivered => {
-            metrics.delivered.add(lines);
-            metrics.delivered_bytes.add(write.batch.bytes().len() as u64);
+            metrics.deliver(write);
             Answer::Delivered
         }
         Outcome::Refused(refusal) => {
-            metrics.drop_lines(Drop::Refused, lines);
+            metrics.drop_write(Drop::Refused, write);
             Answer::Refused(refusal)
         }
         Outcome::Dropped(why) => {
-            metrics.drop_lines(why, lines);
+            metrics.drop_write(why, write);
             Answer::Unavailable
         }
     };
-    metrics.owed.settle(write.bytes(), lines);
+    metrics.owed.settle(write.bytes(), write.lines());
     if let Some(client) = &write.client {
         client.answer(answer);
     }

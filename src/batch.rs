@@ -9,7 +9,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 
-/// Sealed lines: every line is complete and ends with one `\n`.
+/// Sealed lines: every line is complete and ends with one `\n`. Or an opaque body, of which
+/// nothing is known but its bytes.
 #[derive(Debug)]
 pub struct Batch {
     data: Data,
@@ -47,7 +48,19 @@ impl Batch {
         Arc::new(Self { data: Data::Body(body), ends, home: None })
     }
 
-    /// All lines, each with its `\n`.
+    /// Wraps a body that is relayed without being read: it has no lines.
+    #[must_use]
+    pub fn opaque(body: Bytes) -> Arc<Self> {
+        Arc::new(Self { data: Data::Body(body), ends: Vec::new(), home: None })
+    }
+
+    /// Whether this is a body that was not read.
+    #[must_use]
+    pub fn is_opaque(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// All lines, each with its `\n`; or the opaque body.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match &self.data {
@@ -62,7 +75,7 @@ impl Batch {
         &self.ends
     }
 
-    /// How many lines there are (at least one).
+    /// How many lines there are: at least one, but none in an opaque body.
     #[must_use]
     pub fn lines(&self) -> u64 {
         self.ends.len() as u64

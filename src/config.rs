@@ -20,6 +20,7 @@ pub use summary::Summary;
 
 use crate::timestamp::Precision;
 use check::Resolve;
+use ipnet::IpNet;
 use problem::Report;
 use raw::Section;
 use std::fs::File;
@@ -60,8 +61,42 @@ pub struct HttpListener {
     pub body_bytes_max: usize,
     /// `max-bodies-size-mb`: what all bodies being read may hold together; default 64 MiB.
     pub bodies_bytes_max: usize,
+    /// Bounds on the connections of clients.
+    pub connections: Connections,
+    /// `rate-limit` and `burst-limit`: requests taken in a second; default no limit.
+    pub request_rate: Option<Rate>,
+    /// `rate-limit-lines`: lines taken in a second; default no limit.
+    pub line_rate: Option<Rate>,
+    /// `admin-allow`: who may use `/admin` and `/admin/flush`; default loopback.
+    pub admin_allow: Vec<IpNet>,
+    /// `health-timeout-ms`: how long `/health` waits for a backend; default 10 s.
+    pub health_timeout: Duration,
+    /// `health-critical-status`: what `/health` answers when no backend does; default 200.
+    pub health_critical_status: u16,
     /// The backends, in the file's order.
     pub outputs: Vec<Output>,
+}
+
+/// Bounds on the connections of one HTTP listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// `max-connections`: open at once, on all threads together; default 4096.
+    pub open_max: usize,
+    /// `header-timeout`: from the first byte of a request's head to its last; default 10 s.
+    pub head_timeout: Duration,
+    /// `idle-timeout`: how long a connection may wait for a request; default 75 s.
+    pub idle_timeout: Duration,
+    /// `max-header-size-kb`: the largest head; default 16 KiB.
+    pub head_bytes_max: usize,
+}
+
+/// How much is taken in a second, and how much at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In a second.
+    pub per_second: u64,
+    /// At once, after a pause.
+    pub burst: u64,
 }
 
 /// One `[[udp]]` listener.
@@ -79,6 +114,8 @@ pub struct UdpListener {
     pub workers: usize,
     /// `batch-wait-us`: how long a worker gathers datagrams while traffic flows; default 2000 us.
     pub batch_wait: Duration,
+    /// `rate-limit-lines`: lines taken in a second by all workers together; default no limit.
+    pub line_rate: Option<Rate>,
     /// The backends, in the file's order.
     pub outputs: Vec<Output>,
 }
@@ -118,8 +155,14 @@ pub struct HttpTarget {
     /// `host:port` as it goes into the `Host` header and to the resolver.
     pub authority: String,
     /// Path of the write endpoint, with its leading `/`: `endpoints.write`, or the path of a
-    /// full write URL (original form).
-    pub write_path: String,
+    /// full write URL (original form). `None` for a backend of Prometheus alone.
+    pub write_path: Option<String>,
+    /// `endpoints.write_prom`, or the path of an output of `type = "prometheus"`.
+    pub write_prom_path: Option<String>,
+    /// `endpoints.ping`; default `/ping` beside the write endpoint.
+    pub ping_path: String,
+    /// `endpoints.query`; default `/query` beside the write endpoint.
+    pub query_path: String,
     /// `timeout` of one request; default 10 s.
     pub timeout: Duration,
     /// `max-batch-kb`: bytes that waiting writes are merged up to; default 512 KiB.
@@ -141,6 +184,18 @@ pub struct Database {
 
 /// The largest number of listeners and outputs needs less.
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+impl Default for Connections {
+    /// What `[admin]` has, which has no keys for them.
+    fn default() -> Self {
+        Self {
+            open_max: schema::MAX_CONNECTIONS,
+            head_timeout: schema::HEADER_TIMEOUT,
+            idle_timeout: schema::IDLE_TIMEOUT,
+            head_bytes_max: schema::MAX_HEADER_KIB * 1024,
+        }
+    }
+}
 
 impl Config {
     /// Reads and checks the file at `path`. A host name in a `bind-addr` is resolved.

@@ -2,9 +2,10 @@
 //! full queue drops. Copies no bytes: all backends share the batch.
 
 use crate::batch::Batch;
+use crate::control::Control;
 use crate::metrics::{self, Drop};
 use crate::queue::Sender;
-use crate::write::{Answer, Client, Destination, Write};
+use crate::write::{Answer, Api, Client, Destination, Write};
 use std::fmt::Debug;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -45,6 +46,10 @@ pub struct Output {
     pub direct: Option<Arc<dyn Direct>>,
     /// The destination of writes that carry none of their own (those that came by UDP).
     pub destination: Arc<Destination>,
+    /// The write endpoints that it has.
+    pub apis: Vec<Api>,
+    /// Commands to its sender thread; none to a backend by UDP.
+    pub control: Option<Control>,
 }
 
 impl Fanout {
@@ -52,6 +57,18 @@ impl Fanout {
     #[must_use]
     pub fn new(outputs: Vec<Output>) -> Self {
         Self { outputs }
+    }
+
+    /// The backends, in the file's order.
+    #[must_use]
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// Whether any backend has this write endpoint.
+    #[must_use]
+    pub fn takes(&self, api: Api) -> bool {
+        self.outputs.iter().any(|output| output.apis.contains(&api))
     }
 
     /// Offers a batch that nobody waits for, to each backend's own destination. Wakes nobody: a
@@ -73,8 +90,8 @@ impl Fanout {
         }
     }
 
-    /// Offers a client's batch to every backend. The answers come, one per backend in any order,
-    /// as (index of the output, answer).
+    /// Offers a client's batch to every backend that has the endpoint of its destination. Their
+    /// answers come, one per backend in any order, as (index of the output, answer).
     #[must_use]
     pub fn offer_for_client(
         &self,
@@ -82,7 +99,8 @@ impl Fanout {
         destination: &Arc<Destination>,
     ) -> mpsc::Receiver<(usize, Answer)> {
         let (sender, answers) = mpsc::channel(self.outputs.len().max(1));
-        for (index, output) in self.outputs.iter().enumerate() {
+        let takes = |output: &Output| output.apis.contains(&destination.api);
+        for (index, output) in self.outputs.iter().enumerate().filter(|(_, o)| takes(o)) {
             output.push(Write {
                 batch: Arc::clone(batch),
                 destination: Arc::clone(destination),
@@ -106,10 +124,9 @@ impl Output {
     }
 
     fn push(&self, write: Write) {
-        let lines = write.batch.lines();
-        self.metrics.taken.add(lines);
+        self.metrics.take(&write);
         if let Err(write) = self.queue.try_push(write) {
-            self.metrics.drop_lines(Drop::QueueFull, lines);
+            self.metrics.drop_write(Drop::QueueFull, &write);
             if let Some(client) = &write.client {
                 client.answer(Answer::Unavailable);
             }

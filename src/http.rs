@@ -1,21 +1,29 @@
 //! The HTTP front: what a thread `http-<n>` runs.
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
-//! sockets of its own, by io_uring. One file per endpoint: [`write`], [`ping`], [`metrics`]; what
-//! they share is in `body` (limits), `query`, `points` (lines to a batch) and `answer`. Knows
-//! nothing of backends but the queues of the fan-out.
+//! sockets of its own, by io_uring. One file per endpoint: [`write`], [`prom`], [`ping`], [`ready`],
+//! [`health`], [`status`], [`admin`], [`metrics`]; what they share is in `body` (limits), `query`,
+//! `points` (lines to a batch), `answer` and `shared` (what the threads of a listener share). Knows
+//! nothing of backends but the queues of the fan-out, and whom to give a command.
 
+mod admin;
 mod answer;
 mod body;
 mod connection;
+mod health;
 mod metrics;
 mod ping;
 mod points;
+mod prom;
 mod query;
+mod ready;
+mod shared;
+mod status;
+mod watch;
 mod write;
 
 pub use body::Budget;
-pub use connection::CONNECTIONS_MAX;
+pub use shared::Shared;
 
 use crate::config::{self, Target};
 use crate::fanout::Fanout;
@@ -26,12 +34,15 @@ use answer::Answer;
 use crossbeam_utils::CachePadded;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
+use hyper::http::request::Parts;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// One `[[http]]` listener as one thread serves it.
@@ -45,11 +56,11 @@ pub struct Listener {
     pub fanout: Fanout,
     /// This thread's counters.
     pub metrics: Arc<CachePadded<HttpWorker>>,
-    /// What the bodies of this listener may hold, shared by all threads.
-    pub bodies: Arc<Budget>,
+    /// What its threads share.
+    pub shared: Shared,
 }
 
-/// The `[admin]` address: serves `/metrics` and `/ping`.
+/// The `[admin]` address: serves `/metrics`, `/ping` and `/ready`.
 #[derive(Debug)]
 pub struct Admin {
     /// Bound and listening.
@@ -81,12 +92,17 @@ async fn serve(
     let stamper = Rc::new(RefCell::new(Stamper::default()));
     for listener in listeners {
         let (socket, front) = Front::new(listener, Rc::clone(&stamper), stop.clone());
-        let site = Rc::new(Site { registry: Arc::clone(&registry), front: Some(front) });
-        accepting.spawn_local(connection::accept(socket, site, stop.clone()));
+        let (limits, places) =
+            (front.config.connections.clone(), Arc::clone(&front.shared.places));
+        let (registry, stop) = (Arc::clone(&registry), stop.clone());
+        let site = Rc::new(Site { registry, front: Some(front), limits, stop });
+        accepting.spawn_local(connection::accept(socket, site, places));
     }
     if let Some(Admin { socket }) = admin {
-        let site = Rc::new(Site { registry, front: None });
-        accepting.spawn_local(connection::accept(socket, site, stop));
+        let limits = config::Connections::default();
+        let places = Arc::new(Semaphore::new(limits.open_max));
+        let site = Rc::new(Site { registry, front: None, limits, stop });
+        accepting.spawn_local(connection::accept(socket, site, places));
     }
     while let Some(ended) = accepting.join_next().await {
         ended.map_err(io::Error::other)??;
@@ -99,6 +115,8 @@ struct Site {
     registry: Arc<Registry>,
     /// `None` on the admin address.
     front: Option<Front>,
+    limits: config::Connections,
+    stop: Stop,
 }
 
 /// A listener, as its endpoints see it.
@@ -106,7 +124,7 @@ struct Front {
     config: Arc<config::HttpListener>,
     fanout: Fanout,
     metrics: Arc<CachePadded<HttpWorker>>,
-    bodies: Arc<Budget>,
+    shared: Shared,
     stamper: Rc<RefCell<Stamper>>,
     /// A client waits no longer than this for its backends.
     answer_timeout: Duration,
@@ -119,10 +137,15 @@ impl Front {
         stamper: Rc<RefCell<Stamper>>,
         stop: Stop,
     ) -> (std::net::TcpListener, Self) {
-        let Listener { socket, config, fanout, metrics, bodies } = listener;
+        let Listener { socket, config, fanout, metrics, shared } = listener;
         // A write may wait for the request before it in its backend, then for its own.
         let answer_timeout = 2 * longest_timeout(&config) + Duration::from_secs(1);
-        (socket, Self { config, fanout, metrics, bodies, stamper, answer_timeout, stop })
+        (socket, Self { config, fanout, metrics, shared, stamper, answer_timeout, stop })
+    }
+
+    /// Counts a request against `rate-limit`, or answers it.
+    fn take_request(&self, endpoint: Endpoint) -> Result<(), Answer> {
+        if is_limited(endpoint) { self.shared.take_request() } else { Ok(()) }
     }
 
     /// The stamp of a request, in nanoseconds since the epoch.
@@ -147,24 +170,49 @@ fn longest_timeout(config: &config::HttpListener) -> Duration {
     timeouts.max().unwrap_or_default()
 }
 
+/// What a path asks for.
+fn endpoint(path: &str) -> Endpoint {
+    match path {
+        write::PATH => Endpoint::Write,
+        prom::PATH => Endpoint::PromWrite,
+        ping::PATH => Endpoint::Ping,
+        ready::PATH => Endpoint::Ready,
+        health::PATH => Endpoint::Health,
+        status::PATH => Endpoint::Status,
+        metrics::PATH => Endpoint::Metrics,
+        admin::PATH => Endpoint::Admin,
+        admin::FLUSH_PATH => Endpoint::Flush,
+        _ => Endpoint::Other,
+    }
+}
+
+/// Whether `rate-limit` counts a request. Whoever watches the relay must get an answer then, too.
+fn is_limited(endpoint: Endpoint) -> bool {
+    use Endpoint::{Health, Metrics, Ping, Ready, Status};
+    !matches!(endpoint, Health | Metrics | Ping | Ready | Status)
+}
+
 impl Site {
     /// Answers one request. Says through `unread` that its body was not read to the end.
     async fn respond(
         &self,
         request: Request<Incoming>,
+        peer: IpAddr,
         unread: &Cell<bool>,
     ) -> Result<Answer, Infallible> {
         let (head, mut body) = request.into_parts();
-        let (endpoint, answer) = match (head.uri.path(), &self.front) {
-            (write::PATH, Some(front)) => {
-                (Endpoint::Write, write::answer(front, &head, &mut body).await)
-            }
-            (ping::PATH, front) => {
-                let status = front.as_ref().map_or(204, |front| front.config.ping_status);
-                (Endpoint::Ping, ping::answer(status, &head))
-            }
-            (metrics::PATH, _) => (Endpoint::Metrics, metrics::answer(&self.registry, &head)),
-            _ => (Endpoint::Other, answer::not_found()),
+        let endpoint = endpoint(head.uri.path());
+        let answer = match &self.front {
+            Some(front) => match front.take_request(endpoint) {
+                Ok(()) => self.serve(front, endpoint, &head, &mut body, peer).await,
+                Err(too_many) => too_many,
+            },
+            None => match endpoint {
+                Endpoint::Ping => ping::answer(204, &head),
+                Endpoint::Ready => ready::answer(self.stop.requested(), &head),
+                Endpoint::Metrics => metrics::answer(&self.registry, &head),
+                _ => answer::not_found(),
+            },
         };
         if !body.is_end_stream() {
             unread.set(true);
@@ -173,6 +221,28 @@ impl Site {
         self.count(|metrics| metrics.answers[endpoint as usize][class].add(1));
         tracing::debug!("{} {} {}", head.method, head.uri.path(), answer.status().as_u16());
         Ok(answer)
+    }
+
+    async fn serve(
+        &self,
+        front: &Front,
+        endpoint: Endpoint,
+        head: &Parts,
+        body: &mut Incoming,
+        peer: IpAddr,
+    ) -> Answer {
+        match endpoint {
+            Endpoint::Write => write::answer(front, head, body).await,
+            Endpoint::PromWrite => prom::answer(front, head, body).await,
+            Endpoint::Ping => ping::answer(front.config.ping_status, head),
+            Endpoint::Ready => ready::answer(self.stop.requested(), head),
+            Endpoint::Health => health::answer(front, head).await,
+            Endpoint::Status => status::answer(front, head),
+            Endpoint::Metrics => metrics::answer(&self.registry, head),
+            Endpoint::Admin => admin::answer(front, head, body, peer).await,
+            Endpoint::Flush => admin::flush(front, head, peer).await,
+            Endpoint::Other => answer::not_found(),
+        }
     }
 
     fn count(&self, count: impl FnOnce(&HttpWorker)) {

@@ -9,6 +9,7 @@ pub mod text;
 
 use crate::line::Reason;
 use crate::queue::Owed;
+use crate::write::Write;
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,6 +82,8 @@ pub struct UdpWorker {
     pub lines: Counter,
     /// Lines refused, by [`Reason`].
     pub refused: [Counter; Reason::COUNT],
+    /// Lines dropped because they went over `rate-limit-lines`.
+    pub rate_limited: Counter,
     /// Datagrams the kernel dropped because the socket's buffer was full.
     pub kernel_drops: Counter,
     /// Receives dropped because they were longer than a receive buffer.
@@ -119,6 +122,12 @@ pub struct HttpWorker {
     pub refused_beside: Counter,
     /// Requests cut off, malformed, or over a limit before their lines were read.
     pub unreadable: Counter,
+    /// Lines refused because they went over `rate-limit-lines`.
+    pub rate_limited: Counter,
+    /// Opaque bodies accepted and offered to every backend that takes them.
+    pub opaque: Counter,
+    /// Connections that were ended by a timeout, or to make room for others.
+    pub expired: Counter,
 }
 
 /// Status classes: 2xx, 3xx, 4xx, 5xx.
@@ -139,15 +148,38 @@ pub enum Endpoint {
     Ping,
     /// `/metrics`
     Metrics,
+    /// `/api/v1/prom/write`
+    PromWrite,
+    /// `/status`
+    Status,
+    /// `/health`
+    Health,
+    /// `/ready`
+    Ready,
+    /// `/admin`
+    Admin,
+    /// `/admin/flush`
+    Flush,
     /// Anything else.
     Other,
 }
 
 impl Endpoint {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 10;
     /// All, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] = [Self::Write, Self::Ping, Self::Metrics, Self::Other];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Write,
+        Self::Ping,
+        Self::Metrics,
+        Self::PromWrite,
+        Self::Status,
+        Self::Health,
+        Self::Ready,
+        Self::Admin,
+        Self::Flush,
+        Self::Other,
+    ];
 
     /// The value of the `endpoint` label.
     #[must_use]
@@ -156,6 +188,12 @@ impl Endpoint {
             Self::Write => "write",
             Self::Ping => "ping",
             Self::Metrics => "metrics",
+            Self::PromWrite => "prom_write",
+            Self::Status => "status",
+            Self::Health => "health",
+            Self::Ready => "ready",
+            Self::Admin => "admin",
+            Self::Flush => "flush",
             Self::Other => "other",
         }
     }
@@ -174,14 +212,22 @@ pub enum Drop {
     Unavailable,
     /// Still queued when the shutdown deadline passed.
     Shutdown,
+    /// Queued when `/admin/flush` was asked for.
+    Flushed,
 }
 
 impl Drop {
     /// How many there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
     /// All, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::QueueFull, Self::Overlong, Self::Refused, Self::Unavailable, Self::Shutdown];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::QueueFull,
+        Self::Overlong,
+        Self::Refused,
+        Self::Unavailable,
+        Self::Shutdown,
+        Self::Flushed,
+    ];
 
     /// The value of the `reason` label.
     #[must_use]
@@ -192,6 +238,7 @@ impl Drop {
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
             Self::Shutdown => "shutdown",
+            Self::Flushed => "flushed",
         }
     }
 }
@@ -224,6 +271,43 @@ pub struct Backend {
     pub latency: Histogram,
     /// What is queued or in flight.
     pub owed: Arc<Owed>,
+    /// Writes that have no lines.
+    pub opaque: Opaque,
+}
+
+/// What is counted of a backend's opaque writes, in bodies: they have books of their own.
+#[derive(Debug, Default)]
+pub struct Opaque {
+    /// Offered by all fronts.
+    pub taken: SharedCounter,
+    /// Answered 2xx.
+    pub delivered: Counter,
+    /// Dropped, by [`Drop`].
+    pub dropped: [SharedCounter; Drop::COUNT],
+    /// Waiting or in flight.
+    pub queued: Gauge,
+}
+
+/// A number that goes up and down, written by many threads.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Backend {
@@ -243,7 +327,37 @@ impl Backend {
             send_errors: Counter::default(),
             latency: Histogram::default(),
             owed,
+            opaque: Opaque::default(),
         }
+    }
+
+    /// Counts a write that a front offers, before it is pushed.
+    pub fn take(&self, write: &Write) {
+        self.taken.add(write.batch.lines());
+        if write.batch.is_opaque() {
+            self.opaque.taken.add(1);
+            self.opaque.queued.increment();
+        }
+    }
+
+    /// Counts a write that the backend has.
+    pub fn deliver(&self, write: &Write) {
+        if write.batch.is_opaque() {
+            self.opaque.delivered.add(1);
+            self.opaque.queued.decrement();
+            return;
+        }
+        self.delivered.add(write.batch.lines());
+        self.delivered_bytes.add(write.batch.bytes().len() as u64);
+    }
+
+    /// Counts a write dropped for `why`.
+    pub fn drop_write(&self, why: Drop, write: &Write) {
+        if write.batch.is_opaque() {
+            self.opaque.dropped[why as usize].add(1);
+            self.opaque.queued.decrement();
+        }
+        self.drop_lines(why, write.batch.lines());
     }
 
     /// Counts `lines` dropped for `why`.

@@ -155,6 +155,12 @@ impl<T> Receiver<T> {
         self.channel.try_recv()
     }
 
+    /// How many items wait now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.channel.len()
+    }
+
     /// The next item; `None` once all senders are gone and nothing is left.
     pub async fn pop(&self) -> Option<T> {
         poll_fn(|context| self.poll_pop(context)).await

@@ -13,9 +13,10 @@ pub use books::Books;
 pub use start_error::StartError;
 
 use crate::batch::{BatchBuilder, Pool};
-use crate::config::{Config, HttpListener, UdpListener};
+use crate::config::{Config, HttpListener, Rate, UdpListener};
 use crate::fanout::Hand;
 use crate::metrics::Registry;
+use crate::rate_limit::{RateLimit, Share};
 use crate::ring::{ReceiveRing, Waker};
 use crate::stop::Stopper;
 use crate::timestamp::Stamper;
@@ -31,6 +32,10 @@ use threads::Threads;
 const BATCH_BYTES: usize = 60 << 10;
 /// Full batches that a worker keeps for use again.
 const POOLED_BATCHES: usize = 32;
+
+fn rate_limit(rate: Rate) -> RateLimit {
+    RateLimit::new(rate.per_second, rate.burst, Instant::now())
+}
 
 /// A running relay.
 pub struct Relay {
@@ -83,7 +88,9 @@ impl Relay {
                     backend::udp::run(&queue, &transport, &stop);
                     Ok(())
                 }
-                Transport::Http(target) => backend::http::run(queue, target, metrics, stop),
+                Transport::Http(target, commands) => {
+                    backend::http::run(queue, commands, target, metrics, stop)
+                }
             })?;
         }
         Ok(())
@@ -94,6 +101,7 @@ impl Relay {
         listeners: Vec<Bound<UdpSocket, UdpListener>>,
     ) -> Result<(), StartError> {
         for (index, Bound { sockets, listener, fanout }) in listeners.into_iter().enumerate() {
+            let limit = listener.line_rate.map(|rate| Arc::new(rate_limit(rate)));
             for (worker, socket) in sockets.into_iter().enumerate() {
                 let counters = Arc::clone(&self.registry.udp[index].workers[worker]);
                 let intake = udp::Intake {
@@ -101,6 +109,7 @@ impl Relay {
                     builder: BatchBuilder::new(Pool::new(POOLED_BATCHES, BATCH_BYTES)),
                     hand: Hand::Direct,
                     precision: listener.precision,
+                    line_limit: limit.clone().map(Share::new),
                     metrics: counters,
                     stamper: Stamper::default(),
                     kernel_drops_seen: 0,
@@ -148,7 +157,7 @@ impl Relay {
     ) -> Result<(), StartError> {
         let mut shares: Vec<Vec<http::Listener>> = (0..threads).map(|_| Vec::new()).collect();
         for (index, Bound { sockets, listener, fanout }) in listeners.into_iter().enumerate() {
-            let bodies = Arc::new(http::Budget::new(listener.bodies_bytes_max));
+            let shared = http::Shared::new(&listener);
             let listener = Arc::new(listener);
             for (thread, socket) in sockets.into_iter().enumerate() {
                 shares[thread].push(http::Listener {
@@ -156,7 +165,7 @@ impl Relay {
                     config: Arc::clone(&listener),
                     fanout: fanout.clone(),
                     metrics: Arc::clone(&self.registry.http[index].workers[thread]),
-                    bodies: Arc::clone(&bodies),
+                    shared: shared.clone(),
                 });
             }
         }

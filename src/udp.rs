@@ -11,6 +11,7 @@ use crate::batch::BatchBuilder;
 use crate::fanout::{Fanout, Hand};
 use crate::line::{Item, Lines};
 use crate::metrics;
+use crate::rate_limit::Share;
 use crate::ring::{Event, ReceiveRing, Received};
 use crate::segment::datagrams;
 use crate::stop::Stop;
@@ -20,7 +21,7 @@ use crossbeam_utils::CachePadded;
 use gather::Gather;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Receive buffers of one worker, 68 KiB each; a page of memory is taken when it is first used.
 pub const RECEIVE_BUFFERS: u16 = 256;
@@ -52,6 +53,8 @@ pub struct Intake {
     pub hand: Hand,
     /// The unit of timestamps.
     pub precision: Precision,
+    /// This worker's share of the listener's `rate-limit-lines`, if there is one.
+    pub line_limit: Option<Share>,
     /// This worker's counters.
     pub metrics: Arc<CachePadded<metrics::UdpWorker>>,
     /// Hands out stamps to datagrams that need one.
@@ -126,6 +129,9 @@ impl Intake {
             self.count_kernel_drops(total);
         }
         self.metrics.bytes.add(received.payload.len() as u64);
+        if let Some(limit) = &mut self.line_limit {
+            limit.begin();
+        }
         if received.truncated {
             // Where its last whole line ends cannot be known; no UDP datagram is this long.
             return self.metrics.truncated.add(1);
@@ -147,6 +153,10 @@ impl Intake {
                     continue;
                 }
             };
+            if self.line_limit.as_mut().is_some_and(|limit| !limit.take_one(Instant::now)) {
+                self.metrics.rate_limited.add(1);
+                continue;
+            }
             if !self.builder.has_room(line.bytes.len() + STAMP_BYTES) {
                 self.hand_over();
             }

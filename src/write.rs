@@ -7,6 +7,7 @@ use crate::config::Database;
 use crate::queue::Weigh;
 use crate::timestamp::Precision;
 use bytes::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -38,6 +39,20 @@ pub struct Destination {
     pub query: String,
     /// The `Authorization` header as the client sent it.
     pub authorization: Option<Bytes>,
+    /// Which of the backend's write endpoints takes it.
+    pub api: Api,
+    /// Headers of the client that an opaque body needs to be understood; none for lines.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A write endpoint of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// Takes line protocol: `endpoints.write`.
+    #[default]
+    Lines,
+    /// Takes opaque Prometheus remote writes: `endpoints.write_prom`.
+    Prometheus,
 }
 
 impl Destination {
@@ -50,7 +65,7 @@ impl Destination {
             query.append_pair("rp", policy);
         }
         query.append_pair("precision", precision.as_str());
-        Self { query: query.finish(), authorization: None }
+        Self { query: query.finish(), ..Self::default() }
     }
 }
 

@@ -5,7 +5,9 @@
 //! settled once. There is no timer: a write leaves at once if its lane is free, and otherwise
 //! shares the next request with all that came meanwhile. Never sees a front.
 
+mod ask;
 mod classify;
+mod commands;
 mod connect;
 mod health;
 mod lanes;
@@ -13,11 +15,13 @@ mod send;
 
 use super::{Outcome, settle};
 use crate::config::HttpTarget;
+use crate::control::{Command, Flushed};
 use crate::metrics::{self, Drop, STATUS_CLASSES, status_class};
 use crate::queue::Receiver;
 use crate::stop::Stop;
 use crate::write::{Destination, Write};
 use classify::{Failure, Reply, Verdict, classify};
+use commands::Commands;
 use health::Health;
 use lanes::Lanes;
 use send::Transport;
@@ -34,13 +38,18 @@ const POPS_MAX: usize = 256;
 /// Sockets close at once when they are told to; this only bounds a kernel that does not.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What an opaque body counts in a request: two never fit into one.
+const ALONE: u64 = u64::MAX / 2;
+
 /// Sends what comes through `queue` until it is disconnected and all is settled. When the drain
-/// deadline of `stop` passes, what is left is dropped as [`Drop::Shutdown`].
+/// deadline of `stop` passes, what is left is dropped as [`Drop::Shutdown`]. Obeys `commands`
+/// meanwhile.
 ///
 /// # Errors
 /// If the kernel gives no io_uring. Nothing was taken from the queue then.
 pub fn run(
     queue: Receiver<Write>,
+    commands: mpsc::Receiver<Command>,
     target: HttpTarget,
     metrics: Arc<metrics::Backend>,
     stop: Stop,
@@ -49,12 +58,13 @@ pub fn run(
     runtime.block_on(async {
         let (open, mut closed) = mpsc::channel(1);
         let (bytes_max, flights_max) = (target.batch_bytes_max as u64, target.in_flight_max);
+        let transport = Rc::new(Transport::new(target, open));
         let sender = Sender {
             queue,
             queue_open: true,
-            // `max-batch-kb` is about the request, not about what its parts hold in memory.
-            lanes: Lanes::new(|write: &Write| write.batch.bytes().len() as u64),
-            transport: Rc::new(Transport::new(target, open)),
+            commands: Commands::new(commands, Rc::clone(&transport)),
+            lanes: Lanes::new(request_bytes),
+            transport,
             flights: JoinSet::new(),
             bytes_max,
             flights_max,
@@ -71,9 +81,16 @@ pub fn run(
 /// How long the fronts may take to let go of the queue after the drain deadline.
 const FRONTS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What a write adds to its request: `max-batch-kb` is about that, not about what it holds in
+/// memory.
+fn request_bytes(write: &Write) -> u64 {
+    if write.batch.is_opaque() { ALONE } else { write.batch.bytes().len() as u64 }
+}
+
 struct Sender {
     queue: Receiver<Write>,
     queue_open: bool,
+    commands: Commands,
     lanes: Lanes<Arc<Destination>, Write>,
     transport: Rc<Transport>,
     flights: JoinSet<Flight>,
@@ -104,6 +121,10 @@ impl Sender {
                 Some(flight) = self.flights.join_next() => {
                     self.land(flight.expect("a request neither panics nor is cancelled"));
                 }
+                flushed = self.commands.next_flush() => {
+                    // Who asked may have stopped waiting.
+                    let _ = flushed.send(self.flush());
+                }
                 write = self.queue.pop(), if self.queue_open => match write {
                     Some(write) => self.push(write),
                     None => self.queue_open = false,
@@ -129,6 +150,27 @@ impl Sender {
     fn push(&mut self, write: Write) {
         let destination = Arc::clone(&write.destination);
         self.lanes.push(&destination, write);
+    }
+
+    /// Drops what waits now, in the queue and in the lanes.
+    fn flush(&mut self) -> Flushed {
+        // What fronts push meanwhile came after the command.
+        for _ in 0..self.queue.waiting() {
+            match self.queue.try_pop() {
+                Ok(write) => self.push(write),
+                Err(_) => break,
+            }
+        }
+        let mut flushed = Flushed::default();
+        for write in self.lanes.take_waiting() {
+            flushed.writes += 1;
+            flushed.lines += write.batch.lines();
+            flushed.bytes += write.batch.bytes().len() as u64;
+            settle(&self.metrics, &write, Outcome::Dropped(Drop::Flushed));
+        }
+        let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
+        tracing::warn!(relay, backend, lines = flushed.lines, "flushed: what waited is dropped");
+        flushed
     }
 
     /// Puts requests in flight, as many as may be.

@@ -138,9 +138,21 @@ impl Location {
     }
 
     /// Where writes go when no endpoint is named: a URL that ends in `/` (or in its host) is a
-    /// base URL, any other is the full write URL of the original relay.
-    pub(super) fn write_path(&self) -> String {
-        if self.path.ends_with('/') { format!("{}write", self.path) } else { self.path.clone() }
+    /// base URL, under which lies `endpoint`; any other is the full write URL of the original relay.
+    pub(super) fn write_path(&self, endpoint: &str) -> String {
+        if self.path.ends_with('/') { self.under(endpoint) } else { self.path.clone() }
+    }
+
+    /// The path of an endpoint that is plain text under this URL.
+    pub(super) fn under(&self, endpoint: &str) -> String {
+        format!("{}/{endpoint}", self.path.trim_end_matches('/'))
+    }
+
+    /// The path of an endpoint beside the one that this URL is the full URL of.
+    pub(super) fn beside(&self, endpoint: &str) -> String {
+        let base = self.path.strip_suffix("/api/v1/prom/write");
+        let base = base.or_else(|| self.path.rsplit_once('/').map(|(base, _)| base));
+        format!("{}/{endpoint}", base.unwrap_or_default())
     }
 }
 

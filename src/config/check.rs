@@ -4,10 +4,12 @@
 
 use super::address::{self, Bind};
 use super::raw::Section;
-use super::{Config, HttpListener, UdpListener, output};
+use super::schema;
+use super::{Config, Connections, HttpListener, Rate, UdpListener, output};
 use crate::timestamp::Precision;
+use ipnet::IpNet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -22,7 +24,8 @@ const LISTENERS_MAX: usize = 64;
 /// More threads than this on one socket group gain nothing (see `docs/configuration.md`).
 const DEFAULT_WORKERS_MAX: usize = 4;
 
-const MIB: usize = 1024 * 1024;
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
 
 /// `None` only if a problem was reported; there may be problems with a configuration as well.
 pub(super) fn check(root: Section<'_>, resolve: Resolve<'_>) -> Option<Config> {
@@ -78,6 +81,7 @@ fn http_listener(
     let bind = listener_bind(section, Transport::Tcp, resolve, claims);
     let name = listener_name(section, "http://", claims);
     let outputs = output::http(section);
+    let admin_allow = networks(section);
     Some(HttpListener {
         name: name?,
         bind: bind?,
@@ -86,6 +90,18 @@ fn http_listener(
         default_retention_policy: section.text("default-retention-policy").map(str::to_owned),
         body_bytes_max,
         bodies_bytes_max,
+        connections: Connections {
+            open_max: count(section, "max-connections"),
+            head_timeout: section.duration("header-timeout"),
+            idle_timeout: section.duration("idle-timeout"),
+            head_bytes_max: count(section, "max-header-size-kb") * KIB,
+        },
+        request_rate: rate(section.integer("rate-limit"), section.integer("burst-limit")),
+        line_rate: line_rate(section),
+        admin_allow: admin_allow?,
+        health_timeout: Duration::from_millis(section.integer("health-timeout-ms")),
+        health_critical_status: u16::try_from(section.integer("health-critical-status"))
+            .expect("the schema's bound is below 65536"),
         outputs: outputs?,
     })
 }
@@ -110,8 +126,43 @@ fn udp_listener(
         read_buffer_bytes: count(section, "read-buffer"),
         workers: or_default(count(section, "workers"), cores.min(DEFAULT_WORKERS_MAX)),
         batch_wait: Duration::from_micros(section.integer("batch-wait-us")),
+        line_rate: line_rate(section),
         outputs: outputs?,
     })
+}
+
+/// A second's worth of lines may come at once: clients send in batches.
+fn line_rate(section: Section<'_>) -> Option<Rate> {
+    let per_second = section.integer("rate-limit-lines");
+    rate(per_second, per_second)
+}
+
+fn rate(per_second: u64, burst: u64) -> Option<Rate> {
+    (per_second > 0).then_some(Rate { per_second, burst })
+}
+
+/// The addresses and networks of `admin-allow`.
+fn networks(section: Section<'_>) -> Option<Vec<IpNet>> {
+    let typed = section.has("admin-allow").then(|| section.texts("admin-allow"));
+    let texts = typed.into_iter().flatten().chain(
+        schema::ADMIN_ALLOW.into_iter().filter(|_| !section.has("admin-allow")),
+    );
+    let mut networks = Some(Vec::new());
+    for text in texts {
+        let address = text.parse().map(|ip: IpAddr| IpNet::from(ip.to_canonical()));
+        match address.or_else(|_| text.parse()) {
+            Ok(network) => networks.iter_mut().for_each(|networks| networks.push(network)),
+            Err(_) => {
+                let wrong = format!(
+                    "has \"{text}\", which is no address and no network; \
+                     write them as in [\"127.0.0.0/8\", \"::1\"]"
+                );
+                section.wrong("admin-allow", wrong);
+                networks = None;
+            }
+        }
+    }
+    networks
 }
 
 fn listener_name(section: Section<'_>, scheme: &str, claims: &mut Claims) -> Option<Arc<str>> {

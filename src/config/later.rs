@@ -19,20 +19,13 @@ const TLS_OUT: &str = "use http://, or put a proxy that speaks TLS next to the r
 const BUFFER: &str = "remove it; `queue-size-mb` bounds what waits in memory for a busy backend";
 const CREDENTIALS: &str = "remove the user and password; clients' own credentials are passed on";
 
-static ROWS: [Row; 14] = [
+static ROWS: [Row; 10] = [
     Row {
         table: &HTTP,
         key: "ssl-combined-pem",
         asks: is_given,
         remedy: "remove it, and let a proxy in front of the relay speak TLS",
     },
-    Row {
-        table: &HTTP,
-        key: "rate-limit",
-        asks: is_given,
-        remedy: "remove it, or limit requests in a proxy in front of the relay",
-    },
-    Row { table: &HTTP, key: "burst-limit", asks: is_given, remedy: "remove it" },
     Row { table: &HTTP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
     Row { table: &UDP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
     Row { table: &HTTP_OUTPUT, key: "skip-tls-verification", asks: is_given, remedy: TLS_OUT },
@@ -41,18 +34,6 @@ static ROWS: [Row; 14] = [
     Row { table: &UDP_OUTPUT, key: "location", asks: is_https, remedy: TLS_OUT },
     Row { table: &HTTP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
     Row { table: &UDP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
-    Row {
-        table: &HTTP_OUTPUT,
-        key: "type",
-        asks: |value| value.as_str() == Some("prometheus"),
-        remedy: "remove this output; the relay takes line protocol only",
-    },
-    Row {
-        table: &HTTP_OUTPUT,
-        key: "endpoints",
-        asks: is_prometheus_only,
-        remedy: "add `write`, or remove this output; the relay takes line protocol only",
-    },
     Row {
         table: &ROOT,
         key: "filter",
@@ -93,14 +74,6 @@ fn is_https(value: &DeValue<'_>) -> bool {
 fn has_credentials(value: &DeValue<'_>) -> bool {
     let behind = value.as_str().and_then(|text| text.split_once("://"));
     behind.is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
-}
-
-fn is_prometheus_only(value: &DeValue<'_>) -> bool {
-    let given = |key| {
-        let text = value.as_table().and_then(|table| table.get(key));
-        text.and_then(|text| text.get_ref().as_str()).is_some_and(|text| !text.is_empty())
-    };
-    given("write_prom") && !given("write")
 }
 
 #[cfg(test)]

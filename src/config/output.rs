@@ -112,6 +112,12 @@ fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget
         retention_policy: section.text("retention-policy").map(str::to_owned),
     });
     let target = http_target(section, location)?;
+    if target.write_path.is_none() {
+        section.wrong(
+            "endpoints",
+            "has no `write`, and points that come by UDP are line protocol; add it",
+        );
+    }
     Some(HttpTarget { database: Some(database?), ..target })
 }
 
@@ -126,10 +132,13 @@ fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
             return None;
         }
     };
-    let write_path = endpoints(section, &location)?;
+    let Paths { write, write_prom, ping, query } = paths(section, &location)?;
     Some(HttpTarget {
         authority: location.authority,
-        write_path,
+        write_path: write,
+        write_prom_path: write_prom,
+        ping_path: ping,
+        query_path: query,
         timeout,
         batch_bytes_max,
         in_flight_max,
@@ -137,20 +146,43 @@ fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
     })
 }
 
-/// Checks all endpoints; the path of the write endpoint.
-fn endpoints(section: Section<'_>, location: &Location) -> Option<String> {
-    let mut write = Some(location.write_path());
-    for endpoints in section.sections("endpoints") {
-        for key in ["write", "write_prom", "ping", "query"] {
-            let Some(endpoint) = endpoints.text(key) else { continue };
-            let path = location.join(endpoint);
-            if let Err(wrong) = &path {
+/// The endpoints of a backend.
+struct Paths {
+    write: Option<String>,
+    write_prom: Option<String>,
+    ping: String,
+    query: String,
+}
+
+/// An endpoint that is typed lies under the location. Where none is typed for writes, the location
+/// itself says where they go, and the others lie beside that.
+fn paths(section: Section<'_>, location: &Location) -> Option<Paths> {
+    let endpoints = section.sections("endpoints").next();
+    let mut whole = true;
+    let mut typed = |key| {
+        let (endpoints, endpoint) = endpoints.and_then(|e| Some((e, e.text(key)?)))?;
+        match location.join(endpoint) {
+            Ok(path) => Some(path),
+            Err(wrong) => {
                 endpoints.wrong(key, wrong);
-            }
-            if key == "write" {
-                write = path.ok();
+                whole = false;
+                None
             }
         }
+    };
+    let [mut write, mut write_prom, ping, query] =
+        ["write", "write_prom", "ping", "query"].map(&mut typed);
+    let beside = |name| match (&write, &write_prom) {
+        (None, None) => location.beside(name),
+        _ => location.under(name),
+    };
+    let (ping, query) =
+        (ping.unwrap_or_else(|| beside("ping")), query.unwrap_or_else(|| beside("query")));
+    if write.is_none() && write_prom.is_none() {
+        match section.text("type") {
+            Some("prometheus") => write_prom = Some(location.write_path("api/v1/prom/write")),
+            _ => write = Some(location.write_path("write")),
+        }
     }
-    write
+    whole.then_some(Paths { write, write_prom, ping, query })
 }

@@ -76,10 +76,19 @@ pub(super) static HTTP: Table = Table {
         text("default-retention-policy"),
         integer("max-body-size-mb", 32, 1, 1024),
         integer("max-bodies-size-mb", 64, 1, 65_536),
+        #[expect(clippy::cast_possible_wrap, reason = "a small number")]
+        integer("max-connections", MAX_CONNECTIONS as i64, 1, 1_000_000),
+        duration("header-timeout", HEADER_TIMEOUT, Duration::from_millis(1), secs(3_600)),
+        duration("idle-timeout", IDLE_TIMEOUT, Duration::from_millis(1), secs(86_400)),
+        #[expect(clippy::cast_possible_wrap, reason = "a small number")]
+        integer("max-header-size-kb", MAX_HEADER_KIB as i64, 1, 1_024),
         or_zero("health-timeout-ms", 10_000, 1, 3_600_000),
+        or_zero("health-critical-status", 200, 200, 599),
         text("ssl-combined-pem"),
         integer("rate-limit", 0, 0, 1_000_000_000),
-        integer("burst-limit", 0, 0, 1_000_000_000),
+        or_zero("burst-limit", 1, 1, 1_000_000_000),
+        RATE_LIMIT_LINES,
+        Key { name: "admin-allow", kind: Kind::Texts },
         Key { name: "output", kind: Kind::Tables(&HTTP_OUTPUT) },
     ],
 };
@@ -116,6 +125,7 @@ pub(super) static UDP: Table = Table {
         integer("read-buffer", 0, 0, 1_073_741_823),
         or_zero("workers", 0, 1, 256),
         integer("batch-wait-us", 2_000, 0, 100_000),
+        RATE_LIMIT_LINES,
         Key { name: "output", kind: Kind::Tables(&UDP_OUTPUT) },
     ],
 };
@@ -163,6 +173,15 @@ pub(super) const HTTP_ONLY: [&str; 9] = [
     SKIP_TLS.name,
 ];
 
+/// Defaults that `[admin]` has too.
+pub(super) const MAX_CONNECTIONS: usize = 4_096;
+pub(super) const HEADER_TIMEOUT: Duration = secs(10);
+pub(super) const IDLE_TIMEOUT: Duration = secs(75);
+pub(super) const MAX_HEADER_KIB: usize = 16;
+/// Who may use `/admin` where `admin-allow` says nothing.
+pub(super) const ADMIN_ALLOW: [&str; 2] = ["127.0.0.0/8", "::1"];
+
+const RATE_LIMIT_LINES: Key = integer("rate-limit-lines", 0, 0, 1_000_000_000);
 const QUEUE_SIZE: Key = integer("queue-size-mb", 16, 1, 65_536);
 const ENDPOINTS_KEY: Key = Key { name: "endpoints", kind: Kind::Table(&ENDPOINTS) };
 const TIMEOUT: Key = duration("timeout", secs(10), Duration::from_millis(1), secs(3_600));

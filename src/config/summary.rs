@@ -1,6 +1,8 @@
 //! What a configuration would run, for `-check` and for the log at start.
 
-use super::{Config, HttpListener, HttpTarget, Output, Target, UdpListener, duration};
+use super::{
+    Config, Connections, HttpListener, HttpTarget, Output, Rate, Target, UdpListener, duration,
+};
 use std::fmt;
 
 /// Shows a [`Config`], one paragraph per listener; no newline at its end.
@@ -29,7 +31,7 @@ impl fmt::Display for Summary<'_> {
             http_listener(f, listener)?;
         }
         if let Some(bind) = admin {
-            writeln!(f, "admin on tcp {bind}: /metrics, /ping\n")?;
+            writeln!(f, "admin on tcp {bind}: /metrics, /ping, /ready\n")?;
         }
         if !http.is_empty() || admin.is_some() {
             write!(f, "http-threads: {http_threads}; ")?;
@@ -39,7 +41,7 @@ impl fmt::Display for Summary<'_> {
 }
 
 fn udp_listener(f: &mut fmt::Formatter<'_>, listener: &UdpListener) -> fmt::Result {
-    let UdpListener { name, bind, precision, read_buffer_bytes, workers, batch_wait, outputs } =
+    let UdpListener { name, bind, precision, read_buffer_bytes, workers, batch_wait, line_rate, outputs } =
         listener;
     writeln!(f, "udp {name:?} on udp {bind}")?;
     write!(f, "  precision {}, ", precision.as_str())?;
@@ -49,6 +51,7 @@ fn udp_listener(f: &mut fmt::Formatter<'_>, listener: &UdpListener) -> fmt::Resu
     }
     let plural = if *workers == 1 { "" } else { "s" };
     writeln!(f, "{workers} worker{plural}, batches wait {}", duration::show(*batch_wait))?;
+    show_line_rate(f, line_rate.as_ref())?;
     all_outputs(f, outputs)
 }
 
@@ -60,6 +63,12 @@ fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Re
         default_retention_policy,
         body_bytes_max,
         bodies_bytes_max,
+        connections: Connections { open_max, head_timeout, idle_timeout, head_bytes_max },
+        request_rate,
+        line_rate,
+        admin_allow,
+        health_timeout,
+        health_critical_status,
         outputs,
     } = listener;
     writeln!(f, "http {name:?} on tcp {bind}")?;
@@ -68,8 +77,28 @@ fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Re
     if let Some(policy) = default_retention_policy {
         write!(f, ", default retention policy {policy:?}")?;
     }
-    writeln!(f)?;
+    let [idle, head] = [idle_timeout, head_timeout].map(|timeout| duration::show(*timeout));
+    write!(f, "\n  {open_max} connections, idle for at most {idle}, ")?;
+    writeln!(f, "heads up to {} KiB within {head}", head_bytes_max / KIB)?;
+    if let Some(Rate { per_second, burst }) = request_rate {
+        writeln!(f, "  {per_second} requests a second, {burst} at once")?;
+    }
+    show_line_rate(f, line_rate.as_ref())?;
+    let health = duration::show(*health_timeout);
+    write!(f, "  /health waits {health}, answers {health_critical_status} when critical; ")?;
+    let allowed: Vec<_> = admin_allow.iter().map(ToString::to_string).collect();
+    match allowed.join(", ").as_str() {
+        "" => writeln!(f, "/admin for nobody")?,
+        allowed => writeln!(f, "/admin for {allowed}")?,
+    }
     all_outputs(f, outputs)
+}
+
+fn show_line_rate(f: &mut fmt::Formatter<'_>, rate: Option<&Rate>) -> fmt::Result {
+    match rate {
+        Some(Rate { per_second, .. }) => writeln!(f, "  {per_second} lines a second"),
+        None => Ok(()),
+    }
 }
 
 fn all_outputs(f: &mut fmt::Formatter<'_>, outputs: &[Output]) -> fmt::Result {
@@ -85,9 +114,15 @@ fn all_outputs(f: &mut fmt::Formatter<'_>, outputs: &[Output]) -> fmt::Result {
 }
 
 fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
-    let HttpTarget { authority, write_path, timeout, batch_bytes_max, in_flight_max, database } =
-        target;
-    write!(f, "http://{authority}{write_path}")?;
+    let HttpTarget { authority, timeout, batch_bytes_max, in_flight_max, database, .. } = target;
+    match (&target.write_path, &target.write_prom_path) {
+        (Some(write), None) => write!(f, "http://{authority}{write}")?,
+        (Some(write), Some(prom)) => write!(f, "http://{authority}{write}, Prometheus to {prom}")?,
+        (None, prom) => {
+            let prom = prom.as_deref().unwrap_or_default();
+            write!(f, "http://{authority}{prom}, Prometheus only")?;
+        }
+    }
     if let Some(database) = database {
         write!(f, ", database {:?}", database.name)?;
         if let Some(policy) = &database.retention_policy {

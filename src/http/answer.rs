@@ -22,13 +22,22 @@ pub(super) fn status(status: StatusCode) -> Answer {
     answer
 }
 
-/// `{"error":"..."}`.
-pub(super) fn error(status: StatusCode, message: &str) -> Answer {
-    let mut body = serde_json::json!({ "error": message }).to_string();
-    body.push('\n');
-    let mut answer = Response::new(Full::from(body));
+/// A JSON body.
+pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Answer {
+    let mut answer = Response::new(Full::from(format!("{body}\n")));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, JSON);
+    answer
+}
+
+/// `{"error":"..."}`.
+pub(super) fn error(status: StatusCode, message: &str) -> Answer {
+    json_error(status, message, &serde_json::json!({ "error": message }))
+}
+
+/// An error with a body that says more.
+pub(super) fn json_error(status: StatusCode, message: &str, body: &serde_json::Value) -> Answer {
+    let mut answer = json(status, body);
     answer.headers_mut().insert(X_INFLUXDB_ERROR, header(message));
     answer
 }

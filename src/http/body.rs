@@ -172,6 +172,16 @@ pub(super) async fn read(
     bytes_max: usize,
 ) -> Result<Held, Unreadable> {
     let gzip = is_gzip(headers)?;
+    let held = read_as_sent(body, budget, bytes_max).await?;
+    if gzip { inflate(&held, bytes_max).await } else { Ok(held) }
+}
+
+/// Reads a body to its end, at most `bytes_max` bytes, whatever its encoding.
+pub(super) async fn read_as_sent(
+    body: &mut Incoming,
+    budget: &Arc<Budget>,
+    bytes_max: usize,
+) -> Result<Held, Unreadable> {
     let announced = body.size_hint().exact();
     if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
         return Err(Unreadable::TooLarge(bytes_max));
@@ -192,7 +202,7 @@ pub(super) async fn read(
         }
         held.push(data)?;
     }
-    if gzip { inflate(&held, bytes_max).await } else { Ok(held) }
+    Ok(held)
 }
 
 fn is_gzip(headers: &HeaderMap) -> Result<bool, Unreadable> {

@@ -4,32 +4,28 @@
 //! socket is shut down and it is waited for, so that no buffer is freed under the kernel.
 
 use super::Site;
+use super::watch::{Place, Watched, Watches};
+use crate::config::Connections;
 use crate::stop::Stop;
 use crate::stream::Socket;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
 use std::cell::Cell;
 use std::io;
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout_at};
-use tokio_uring::net::{TcpListener, TcpStream};
+use tokio_uring::net::TcpListener;
 
-/// Connections open at once per listening socket, that is per listener and thread; more wait in
-/// the kernel's backlog. An idle one holds about 12 KiB.
-pub const CONNECTIONS_MAX: u32 = 4_096;
-/// Bytes of a request's head; a larger one is answered 431.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes that hyper gathers of a body before it hands them on.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// A connection on which no whole request head came for this long is closed: clients that write
-/// once a minute keep theirs.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How often a listener whose connections are all open looks for one that can make room.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// How long and for how many bytes a client may go on sending what was refused already.
 const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -40,24 +36,21 @@ const WARN_PAUSE: Duration = Duration::from_secs(1);
 /// At the drain deadline the backends answer for what is left: clients still get to know.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// Accepts and serves until a stop is requested, then until all connections are closed.
+/// Accepts and serves until a stop is requested, then until all connections are closed. `places`
+/// are the connections that may be open; more wait unserved.
 pub(super) async fn accept(
     socket: std::net::TcpListener,
     site: Rc<Site>,
-    mut stop: Stop,
+    places: Arc<Semaphore>,
 ) -> io::Result<()> {
     // io_uring waits by itself; on a non-blocking socket it would answer EAGAIN instead.
     socket.set_nonblocking(false)?;
     let closer = socket.try_clone()?;
     let listener = TcpListener::from_std(socket);
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let (mut stop, watches) = (site.stop.clone(), Rc::<Watches>::default());
+    let mut open = JoinSet::new();
     let mut warned = None;
     while !stop.requested() {
-        let place = tokio::select! {
-            biased;
-            _ = stop.wait() => break,
-            place = Arc::clone(&room).acquire_owned() => place.expect("it is never closed"),
-        };
         let mut accepting = pin!(listener.accept());
         let accepted = tokio::select! {
             biased;
@@ -68,10 +61,15 @@ pub(super) async fn accept(
             accepted = &mut accepting => accepted,
         };
         match accepted {
-            Ok((tcp, _)) => {
+            Ok((tcp, peer)) => {
                 site.count(|metrics| metrics.connections.add(1));
-                let served = serve(tcp, Rc::clone(&site), stop.clone(), place);
-                drop(tokio_uring::spawn(served));
+                let socket = Socket::new(tcp);
+                let Some(room) = room(&places, &watches, &mut stop).await else {
+                    socket.close().await;
+                    break;
+                };
+                while open.try_join_next().is_some() {}
+                open.spawn_local(serve(socket, peer.ip(), Rc::clone(&site), watches.open(), room));
             }
             Err(_) if stop.requested() => {}
             Err(error) => {
@@ -83,20 +81,62 @@ pub(super) async fn accept(
             }
         }
     }
-    drop(room.acquire_many(CONNECTIONS_MAX).await);
+    while open.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn serve(tcp: TcpStream, site: Rc<Site>, mut stop: Stop, place: OwnedSemaphorePermit) {
-    let socket = Socket::new(tcp);
-    let unread = Rc::new(Cell::new(false));
-    let service = service_fn(|request| site.respond(request, &unread));
+/// Waits for a place. While there is none, connections that have waited longest for a request
+/// make room, so that idle ones, however many, keep nobody out. `None` if a stop is requested.
+async fn room(
+    places: &Arc<Semaphore>,
+    watches: &Watches,
+    stop: &mut Stop,
+) -> Option<OwnedSemaphorePermit> {
+    loop {
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Some(place);
+        }
+        watches.make_room();
+        tokio::select! {
+            biased;
+            _ = stop.wait() => return None,
+            place = Arc::clone(places).acquire_owned() => {
+                return Some(place.expect("it is never closed"));
+            }
+            () = sleep(ROOM_PAUSE) => {}
+        }
+    }
+}
+
+async fn serve(
+    socket: Socket,
+    peer: IpAddr,
+    site: Rc<Site>,
+    place: Place,
+    room: OwnedSemaphorePermit,
+) {
+    let (unread, watch) = (Cell::new(false), &place.watch);
+    let service = service_fn(|request| {
+        watch.busy();
+        let answer = site.respond(request, peer, &unread);
+        async {
+            let answer = answer.await;
+            watch.idle();
+            answer
+        }
+    });
+    let mut stop = site.stop.clone();
     let served = {
-        let connection = builder().serve_connection(socket.stream(), service);
+        let stream = Watched::new(socket.stream(), watch);
+        let connection = builder(&site.limits).serve_connection(stream, service);
         let mut connection = pin!(connection);
         tokio::select! {
             biased;
             served = connection.as_mut() => served,
+            () = watch.expired(&site.limits) => {
+                site.count(|metrics| metrics.expired.add(1));
+                Ok(())
+            }
             deadline = stop.wait() => {
                 connection.as_mut().graceful_shutdown();
                 timeout_at((deadline + FAREWELL).into(), connection).await.unwrap_or(Ok(()))
@@ -110,16 +150,16 @@ async fn serve(tcp: TcpStream, site: Rc<Site>, mut stop: Stop, place: OwnedSemap
         socket.linger(LINGER_BYTES_MAX, LINGER_TIMEOUT).await;
     }
     socket.close().await;
-    drop(place);
+    drop(room);
 }
 
-fn builder() -> http1::Builder {
+fn builder(limits: &Connections) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX)
+        // The watch does that.
+        .header_read_timeout(None)
+        .max_header_size(limits.head_bytes_max)
+        .max_buf_size(BUFFER_BYTES_MAX.max(limits.head_bytes_max + BUFFER_BYTES_MAX / 2))
         // As Go spells them, for scripts that look for them with these capitals.
         .title_case_headers(true)
         // A client that has nothing more to send still waits for its answer.

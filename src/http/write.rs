@@ -6,7 +6,7 @@ use super::answer::{self, Answer, X_INFLUXDB_ERROR};
 use super::body::{self, Unreadable};
 use super::points::{self, Points};
 use super::{Front, query};
-use crate::write::{self, Destination, Refusal};
+use crate::write::{self, Api, Destination, Refusal};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -25,6 +25,10 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: &mut Incoming) -> 
         Method::OPTIONS => return answer::status(StatusCode::NO_CONTENT),
         _ => return answer::method_not_allowed("POST, OPTIONS"),
     }
+    if !front.fanout.takes(Api::Lines) {
+        let why = "no output takes line protocol: give one endpoints.write";
+        return refuse(front, answer::error(StatusCode::NOT_FOUND, why));
+    }
     let default_rp = front.config.default_retention_policy.as_deref();
     let query = match query::read(head.uri.query().unwrap_or_default(), default_rp) {
         Ok(query) => query,
@@ -41,14 +45,27 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: &mut Incoming) -> 
     let Some(batch) = points.batch else {
         return answer::status(StatusCode::NO_CONTENT);
     };
+    if let Err(too_many) = front.shared.take_lines(points.lines) {
+        front.metrics.rate_limited.add(points.lines);
+        return too_many;
+    }
     front.metrics.lines.add(points.lines);
     let destination = Arc::new(Destination {
         query: query.forward,
         authorization: head.headers.get(AUTHORIZATION).map(|v| Bytes::copy_from_slice(v.as_ref())),
+        ..Destination::default()
     });
     let answers = front.fanout.offer_for_client(&batch, &destination);
     // The queues hold the bytes now; a client that waits must hold nothing more of them.
     drop((batch, destination));
+    settled(front, answers).await
+}
+
+/// Waits for the backends, and says what the client gets to know.
+pub(super) async fn settled(
+    front: &Front,
+    answers: mpsc::Receiver<(usize, write::Answer)>,
+) -> Answer {
     let settled = tokio::select! {
         biased;
         settled = first_delivery(answers) => settled,
@@ -67,10 +84,11 @@ async fn read(
     body: &mut Incoming,
     query: &query::Query,
 ) -> Result<Points, Unreadable> {
-    let body = body::read(&head.headers, body, &front.bodies, front.config.body_bytes_max).await?;
+    let body = body::read(&head.headers, body, &front.shared.bodies, front.config.body_bytes_max)
+            .await?;
     front.metrics.bytes.add(body.bytes().len() as u64);
     let stamp = front.stamp_ns().div_euclid(query.precision.nanoseconds());
-    points::read(body, &front.bodies, query.precision, stamp)
+    points::read(body, &front.shared.bodies, query.precision, stamp)
 }
 
 /// Waits until one backend has delivered. Otherwise gives, once all have answered, what the first
@@ -93,7 +111,8 @@ async fn first_delivery(
     Err(refused.map(|(_, refusal)| refusal))
 }
 
-fn refuse(front: &Front, answer: Answer) -> Answer {
+/// Counts a request that is refused before its body was read.
+pub(super) fn refuse(front: &Front, answer: Answer) -> Answer {
     front.metrics.unreadable.add(1);
     answer
 }

@@ -3,12 +3,15 @@
 //! A listener's counters are summed over its threads: who needs to see one thread has `top -H`.
 //! Every metric has a row in `docs/metrics.md`; a test compares the two.
 
-use super::{Backend, Counter, Drop, Endpoint, Histogram, HttpWorker, Registry, UdpWorker};
+use super::{Backend, Counter, Drop, Endpoint, Histogram, HttpWorker, Registry, SharedCounter, UdpWorker};
 use crate::line::Reason;
 use std::fmt::Write;
 
 /// The `Content-Type` of what [`render`] gives.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The `reason` of lines that went over `rate-limit-lines`.
+const RATE_LIMITED: &str = "rate_limited";
 
 /// Status classes as their `code` label.
 const CODES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "none"];
@@ -50,22 +53,26 @@ fn udp(text: &mut Text, registry: &Registry) {
         }
     }
     let name = "udp_lines_refused_total";
-    text.family(name, "counter", "Lines dropped because they are not line protocol.");
+    text.family(name, "counter", "Lines dropped: no line protocol, or over rate-limit-lines.");
     for listener in &registry.udp {
         for reason in Reason::ALL {
             let of = |worker: &UdpWorker| worker.refused[reason as usize].get();
             let sum: u64 = listener.workers.iter().map(|worker| of(worker)).sum();
             text.sample(name, &[("listener", &listener.name), ("reason", reason.label())], sum);
         }
+        let sum: u64 = listener.workers.iter().map(|worker| worker.rate_limited.get()).sum();
+        text.sample(name, &[("listener", &listener.name), ("reason", RATE_LIMITED)], sum);
     }
 }
 
 #[rustfmt::skip]
-const HTTP: [(&str, &str, Get<HttpWorker>); 5] = [
+const HTTP: [(&str, &str, Get<HttpWorker>); 7] = [
     ("http_connections_total", "Connections accepted.", |w| &w.connections),
+    ("http_connections_expired_total", "Ended by a timeout or to make room.", |w| &w.expired),
     ("http_bytes_received_total", "Write bodies, inflated.", |w| &w.bytes),
     ("http_lines_received_total", "Lines accepted and offered to every backend.", |w| &w.lines),
     ("http_lines_refused_beside_total", "Good lines beside a refused one.", |w| &w.refused_beside),
+    ("http_opaque_received_total", "Opaque bodies offered to the backends.", |w| &w.opaque),
     ("http_unreadable_total", "Requests refused before their lines were read.", |w| &w.unreadable),
 ];
 
@@ -78,13 +85,15 @@ fn http(text: &mut Text, registry: &Registry) {
         }
     }
     let name = "http_lines_refused_total";
-    text.family(name, "counter", "Lines refused because they are not line protocol.");
+    text.family(name, "counter", "Lines refused: no line protocol, or over rate-limit-lines.");
     for listener in &registry.http {
         for reason in Reason::ALL {
             let of = |worker: &HttpWorker| worker.refused[reason as usize].get();
             let sum: u64 = listener.workers.iter().map(|worker| of(worker)).sum();
             text.sample(name, &[("listener", &listener.name), ("reason", reason.label())], sum);
         }
+        let sum: u64 = listener.workers.iter().map(|worker| worker.rate_limited.get()).sum();
+        text.sample(name, &[("listener", &listener.name), ("reason", RATE_LIMITED)], sum);
     }
     let name = "http_requests_total";
     text.family(name, "counter", "Requests answered.");
@@ -104,13 +113,19 @@ fn http(text: &mut Text, registry: &Registry) {
 type Read = fn(&Backend) -> u64;
 
 #[rustfmt::skip]
-const BACKEND: [(&str, &str, &str, Read); 8] = [
+const BACKEND: [(&str, &str, &str, Read); 11] = [
     ("backend_lines_taken_total", "counter", "Lines offered to the backend.", |b| b.taken.get()),
     ("backend_lines_delivered_total", "counter", "Lines answered 2xx, or sent by UDP.",
         |b| b.delivered.get()),
     ("backend_bytes_delivered_total", "counter", "Their bytes.", |b| b.delivered_bytes.get()),
     ("backend_queue_lines", "gauge", "Lines waiting or in flight.", |b| b.owed.lines()),
     ("backend_queue_bytes", "gauge", "Their bytes.", |b| b.owed.bytes()),
+    ("backend_opaque_taken_total", "counter", "Opaque bodies offered to the backend.",
+        |b| b.opaque.taken.get()),
+    ("backend_opaque_delivered_total", "counter", "Opaque bodies answered 2xx.",
+        |b| b.opaque.delivered.get()),
+    ("backend_opaque_queued", "gauge", "Opaque bodies waiting or in flight.",
+        |b| b.opaque.queued.get()),
     ("backend_datagrams_sent_total", "counter", "Datagrams sent.", |b| b.datagrams.get()),
     ("backend_udp_refused_total", "counter", "Times nobody listened at the backend's UDP port.",
         |b| b.udp_refused.get()),
@@ -127,13 +142,10 @@ fn backends(text: &mut Text, registry: &Registry) {
     }
     let name = "backend_lines_dropped_total";
     text.family(name, "counter", "Lines that did not reach the backend.");
-    for backend in &registry.backends {
-        let [relay, output] = labels(backend);
-        for why in Drop::ALL {
-            let lines = backend.dropped[why as usize].get();
-            text.sample(name, &[relay, output, ("reason", why.label())], lines);
-        }
-    }
+    dropped(text, name, registry, |backend| &backend.dropped);
+    let name = "backend_opaque_dropped_total";
+    text.family(name, "counter", "Opaque bodies that did not reach the backend.");
+    dropped(text, name, registry, |backend| &backend.opaque.dropped);
     let name = "backend_requests_total";
     text.family(name, "counter", "HTTP requests sent, by answer.");
     for backend in &registry.backends {
@@ -146,6 +158,20 @@ fn backends(text: &mut Text, registry: &Registry) {
     text.family(name, "histogram", "HTTP requests that were answered, from start to answer.");
     for backend in &registry.backends {
         histogram(text, name, labels(backend), &backend.latency);
+    }
+}
+
+fn dropped(
+    text: &mut Text,
+    name: &str,
+    registry: &Registry,
+    get: fn(&Backend) -> &[SharedCounter; Drop::COUNT],
+) {
+    for backend in &registry.backends {
+        let [relay, output] = labels(backend);
+        for (why, counter) in Drop::ALL.into_iter().zip(get(backend)) {
+            text.sample(name, &[relay, output, ("reason", why.label())], counter.get());
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The closing books: for every backend, what was taken and what became of it.
 
-use crate::metrics::{Backend, Drop, Registry};
+use crate::metrics::{Backend, Drop, Registry, SharedCounter};
 
 /// The books of all backends at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,22 @@ struct Account {
     delivered: u64,
     queued: u64,
     dropped: [u64; Drop::COUNT],
+    opaque: Opaque,
+}
+
+/// The book of its opaque writes, in bodies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Opaque {
+    taken: u64,
+    delivered: u64,
+    queued: u64,
+    dropped: u64,
+}
+
+impl Opaque {
+    fn closes(&self) -> bool {
+        self.taken == self.delivered + self.queued + self.dropped
+    }
 }
 
 impl Books {
@@ -47,15 +63,22 @@ impl Account {
             delivered: backend.delivered.get(),
             queued: backend.owed.lines(),
             dropped: std::array::from_fn(|why| backend.dropped[why].get()),
+            opaque: Opaque {
+                taken: backend.opaque.taken.get(),
+                delivered: backend.opaque.delivered.get(),
+                queued: backend.opaque.queued.get(),
+                dropped: backend.opaque.dropped.iter().map(SharedCounter::get).sum(),
+            },
         }
     }
 
     fn closes(&self) -> bool {
-        self.taken == self.delivered + self.queued + self.dropped.iter().sum::<u64>()
+        let lines = self.taken == self.delivered + self.queued + self.dropped.iter().sum::<u64>();
+        lines && self.opaque.closes()
     }
 
     fn log(&self) {
-        let Self { relay, backend, taken, delivered, queued, dropped } = self;
+        let Self { relay, backend, taken, delivered, queued, dropped, opaque } = self;
         let reasons: Vec<String> = Drop::ALL
             .iter()
             .zip(dropped)
@@ -63,6 +86,10 @@ impl Account {
             .map(|(why, lines)| format!("{}={lines}", why.label()))
             .collect();
         let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join(" ") };
+        if opaque.taken > 0 {
+            let Opaque { taken, delivered, queued, dropped } = opaque;
+            tracing::info!(%relay, %backend, taken, delivered, queued, dropped, "opaque writes");
+        }
         if self.closes() {
             tracing::info!(
                 %relay, %backend, taken, delivered, queued, dropped = %reasons, "books closed"

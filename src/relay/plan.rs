@@ -3,14 +3,16 @@
 use super::StartError;
 use crate::backend;
 use crate::config::{self, Config, HttpListener, HttpTarget, Target, UdpListener};
+use crate::control::{self, Command};
 use crate::fanout::{Direct, Fanout, Output};
 use crate::metrics::{self, Registry};
 use crate::queue::{self, Limits, Receiver};
 use crate::sys;
-use crate::write::{Destination, Write};
+use crate::write::{Api, Destination, Write};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// Writes that may wait for one backend; the byte limit is usually the tighter one.
 const QUEUED_WRITES: usize = 8192;
@@ -42,7 +44,7 @@ pub(super) struct Sender {
 /// How a sender thread sends.
 pub(super) enum Transport {
     Udp(Arc<backend::udp::Transport>),
-    Http(HttpTarget),
+    Http(HttpTarget, mpsc::Receiver<Command>),
 }
 
 impl Plan {
@@ -126,16 +128,26 @@ impl Plan {
         let metrics =
             Arc::new(metrics::Backend::new(Arc::clone(relay), Arc::clone(&output.name), owed));
         self.registry.backends.push(Arc::clone(&metrics));
+        let (mut control, mut apis) = (None, vec![Api::Lines]);
         let (transport, direct) = match output.target.clone() {
             Target::Udp(target) => {
                 let udp = Arc::new(backend::udp::Transport::new(target, Arc::clone(&metrics)));
                 let direct: Arc<dyn Direct> = Arc::clone(&udp) as _;
                 (Transport::Udp(udp), Some(direct))
             }
-            Target::Http(target) => (Transport::Http(target), None),
+            Target::Http(target) => {
+                let paths = [
+                    (Api::Lines, &target.write_path),
+                    (Api::Prometheus, &target.write_prom_path),
+                ];
+                apis = paths.into_iter().filter_map(|(api, path)| path.as_ref().map(|_| api)).collect();
+                let (give, commands) = control::channel();
+                control = Some(give);
+                (Transport::Http(target, commands), None)
+            }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
-        Output { queue: push, metrics, direct, destination: Arc::new(destination) }
+        Output { queue: push, metrics, direct, destination: Arc::new(destination), apis, control }
     }
 }
 

@@ -92,6 +92,18 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         self.ready.push_back(key.clone());
     }
 
+    /// Takes out what waits; what is in flight stays.
+    pub(super) fn take_waiting(&mut self) -> Vec<T> {
+        self.ready.clear();
+        let mut taken = Vec::new();
+        self.lanes.retain(|_, lane| {
+            taken.extend(lane.waiting.drain(..));
+            lane.alone = 0;
+            !lane.flight.is_empty()
+        });
+        taken
+    }
+
     /// Takes everything out, in flight or waiting, each destination's items in their order.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
         self.ready.clear();
@@ -147,6 +159,28 @@ mod tests {
         }
         assert_eq!(requests, [vec![0], vec![1], vec![2], vec![3, 4]]);
         assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_taken_out_and_what_is_in_flight_stays() {
+        let mut lanes = Lanes::new(|item: &Item| item.1);
+        for n in 0..4 {
+            lanes.push(&"a", Item(n, 5));
+        }
+        lanes.push(&"b", Item(0, 5));
+        lanes.start(10);
+        let mut taken = numbers(&lanes.take_waiting());
+        taken.sort_unstable();
+        assert_eq!(taken, [0, 2, 3]);
+        assert_eq!(lanes.start(10), None, "nothing is left that could leave");
+        lanes.push(&"a", Item(4, 5));
+        lanes.split(&"a");
+        assert_eq!(numbers(&lanes.take_waiting()), [0, 1, 4], "what is to go alone waits too");
+        assert!(lanes.is_empty());
+        lanes.push(&"a", Item(5, 5));
+        lanes.push(&"a", Item(6, 5));
+        lanes.start(10);
+        assert_eq!(numbers(&lanes.finish(&"a")), [5, 6], "nothing of the flush stays behind");
     }
 
     #[test]

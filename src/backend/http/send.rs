@@ -7,7 +7,7 @@ use super::classify::{Failure, Reply};
 use super::connect::{self, Connection};
 use super::health::Gate;
 use crate::config::HttpTarget;
-use crate::write::{Destination, Refusal};
+use crate::write::{Api, Destination, Refusal};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Request;
@@ -27,19 +27,19 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// A connection is ready again within microseconds of its answer, or it is given up.
 const READY_TIMEOUT: Duration = Duration::from_millis(50);
 const LINE_PROTOCOL: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const AGENT: HeaderValue =
+pub(super) const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("ringrelay/", env!("CARGO_PKG_VERSION")));
 const X_INFLUXDB_ERROR: HeaderName = HeaderName::from_static("x-influxdb-error");
 
 /// The way to one backend.
 #[derive(Debug)]
 pub(super) struct Transport {
-    target: HttpTarget,
+    pub(super) target: HttpTarget,
     /// Connections that wait for a request, the one used last at the end.
     idle: RefCell<Vec<Connection>>,
     gate: RefCell<Gate>,
     /// Held by each connection's task until its socket is closed.
-    open: mpsc::Sender<()>,
+    pub(super) open: mpsc::Sender<()>,
 }
 
 impl Transport {
@@ -110,12 +110,22 @@ impl Transport {
         destination: &Destination,
         frames: VecDeque<Bytes>,
     ) -> Result<Request<Frames>, Failure> {
-        let path = &self.target.write_path;
+        let path = match destination.api {
+            Api::Lines => self.target.write_path.as_ref(),
+            Api::Prometheus => self.target.write_prom_path.as_ref(),
+        };
+        let path =
+            path.ok_or_else(|| Failure::Request("the backend has no such endpoint".into()))?;
         let joint = if path.contains('?') { '&' } else { '?' };
         let mut request = Request::post(format!("{path}{joint}{}", destination.query))
             .header(HOST, &self.target.authority)
-            .header(USER_AGENT, AGENT)
-            .header(CONTENT_TYPE, LINE_PROTOCOL);
+            .header(USER_AGENT, AGENT);
+        if destination.api == Api::Lines {
+            request = request.header(CONTENT_TYPE, LINE_PROTOCOL);
+        }
+        for (name, value) in &destination.headers {
+            request = request.header(name, value);
+        }
         if let Some(authorization) = &destination.authorization {
             request = request.header(AUTHORIZATION, authorization.as_ref());
         }
@@ -164,7 +174,7 @@ impl Transport {
     }
 }
 
-fn transport(error: &hyper::Error) -> Failure {
+pub(super) fn transport(error: &hyper::Error) -> Failure {
     use std::error::Error;
     let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
     Failure::Transport(format!("{error}{cause}"))
@@ -178,7 +188,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    fn new(parts: VecDeque<Bytes>) -> Self {
+    pub(super) fn new(parts: VecDeque<Bytes>) -> Self {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
         Self { parts, bytes }
     }

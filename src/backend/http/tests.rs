@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::batch::Batch;
+use crate::control::{self, Control};
 use crate::metrics::Backend;
 use crate::queue::{self, Limits, bounded};
 use crate::stop::Stopper;
@@ -76,6 +77,7 @@ fn answer(status: &str) -> Option<String> {
 
 struct Sender {
     queue: Option<queue::Sender<Write>>,
+    control: Control,
     metrics: Arc<Backend>,
     stopper: Stopper,
     thread: JoinHandle<io::Result<()>>,
@@ -84,7 +86,10 @@ struct Sender {
 fn target(address: SocketAddr) -> HttpTarget {
     HttpTarget {
         authority: address.to_string(),
-        write_path: "/write".into(),
+        write_path: Some("/write".into()),
+        write_prom_path: Some("/api/v1/prom/write".into()),
+        ping_path: "/ping".into(),
+        query_path: "/query".into(),
         timeout: DEADLINE,
         batch_bytes_max: 100,
         in_flight_max: 2,
@@ -97,9 +102,10 @@ fn start(target: HttpTarget) -> Sender {
     let owed = Arc::clone(queue.owed());
     let metrics = Arc::new(Backend::new("relay".into(), "out".into(), owed));
     let stopper = Stopper::default();
+    let (control, commands) = control::channel();
     let (stop, counted) = (stopper.watch(), Arc::clone(&metrics));
-    let thread = thread::spawn(move || run(writes, target, counted, stop));
-    Sender { queue: Some(queue), metrics, stopper, thread }
+    let thread = thread::spawn(move || run(writes, commands, target, counted, stop));
+    Sender { queue: Some(queue), control, metrics, stopper, thread }
 }
 
 impl Sender {
@@ -108,7 +114,7 @@ impl Sender {
         let line = format!("{line}\n");
         let end = u32::try_from(line.len()).expect("a short line");
         let (answers, answer) = mpsc::channel(1);
-        let destination = Destination { query: format!("db={database}"), authorization: None };
+        let destination = Destination { query: format!("db={database}"), ..Destination::default() };
         let write = Write {
             batch: Batch::from_body(Bytes::from(line), vec![end]),
             destination: Arc::new(destination),

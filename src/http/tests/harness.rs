@@ -8,7 +8,7 @@ use crate::http::*;
 use crate::metrics::{Backend, Drop as Dropped, HttpListener};
 use crate::queue::{Limits, bounded};
 use crate::stop::Stopper;
-use crate::write::{Destination, Refusal, Write as Written};
+use crate::write::{Api, Destination, Refusal, Write as Written};
 use bytes::Bytes;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -65,6 +65,12 @@ pub(super) fn config(bind: SocketAddr) -> config::HttpListener {
         default_retention_policy: Some("week".into()),
         body_bytes_max: 10_000,
         bodies_bytes_max: 100_000,
+        connections: config::Connections::default(),
+        request_rate: None,
+        line_rate: None,
+        admin_allow: Vec::new(),
+        health_timeout: DEADLINE,
+        health_critical_status: 200,
         outputs: Vec::new(),
     }
 }
@@ -77,7 +83,14 @@ pub(super) fn start(scripts: &[Script]) -> Front {
         let owed = Arc::clone(queue.owed());
         let metrics = Arc::new(Backend::new("test".into(), i.to_string().into(), owed));
         let destination = Arc::new(Destination::default());
-        outputs.push(Output { queue, metrics: Arc::clone(&metrics), direct: None, destination });
+        outputs.push(Output {
+            queue,
+            metrics: Arc::clone(&metrics),
+            direct: None,
+            destination,
+            apis: vec![Api::Lines],
+            control: None,
+        });
         let (counted, mine) = (Arc::clone(&metrics), Arc::<Mutex<Vec<Got>>>::default());
         got.push(Arc::clone(&mine));
         backends.push((
@@ -105,7 +118,8 @@ pub(super) fn start(scripts: &[Script]) -> Front {
     let [address, admin_address] = [&socket, &admin].map(|s| s.local_addr().expect("it is bound"));
     let config = Arc::new(config(address));
     let metrics = Arc::<CachePadded<HttpWorker>>::default();
-    let bodies = Arc::new(Budget::new(config.bodies_bytes_max));
+    let shared = Shared::new(&config);
+    let bodies = Arc::clone(&shared.bodies);
     let registry = Arc::new(Registry {
         http: vec![HttpListener { name: "test".into(), workers: vec![Arc::clone(&metrics)] }],
         backends: backends.iter().map(|(backend, _)| Arc::clone(backend)).collect(),
@@ -116,7 +130,7 @@ pub(super) fn start(scripts: &[Script]) -> Front {
         config,
         fanout: Fanout::new(outputs),
         metrics: Arc::clone(&metrics),
-        bodies: Arc::clone(&bodies),
+        shared,
     };
     let stopper = Stopper::default();
     let stop = stopper.watch();

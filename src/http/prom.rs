@@ -1,0 +1,64 @@
+//! `/api/v1/prom/write`: Prometheus remote write, relayed as it came, to the backends that have
+//! `endpoints.write_prom`.
+//!
+//! The body is not read but for its length: it is protocol buffers, packed with snappy. It is
+//! never merged with anything, and has books of its own.
+
+use super::answer::{self, Answer};
+use super::{Front, body, query, write};
+use crate::batch::Batch;
+use crate::write::{Api, Destination};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use std::sync::Arc;
+
+pub(super) const PATH: &str = "/api/v1/prom/write";
+
+/// Answers a request for `/api/v1/prom/write`.
+pub(super) async fn answer(front: &Front, head: &Parts, body: &mut Incoming) -> Answer {
+    match head.method {
+        Method::POST => {}
+        Method::OPTIONS => return answer::status(StatusCode::NO_CONTENT),
+        _ => return answer::method_not_allowed("POST, OPTIONS"),
+    }
+    if !front.fanout.takes(Api::Prometheus) {
+        let why = "no output takes Prometheus writes: give one endpoints.write_prom";
+        return write::refuse(front, answer::error(StatusCode::NOT_FOUND, why));
+    }
+    let default_rp = front.config.default_retention_policy.as_deref();
+    let query = match query::read(head.uri.query().unwrap_or_default(), default_rp) {
+        Ok(query) => query.forward,
+        Err(bad) => {
+            let bad = answer::error(StatusCode::BAD_REQUEST, &bad.to_string());
+            return write::refuse(front, bad);
+        }
+    };
+    let limit = front.config.body_bytes_max;
+    let body = match body::read_as_sent(body, &front.shared.bodies, limit).await {
+        Ok(body) => Bytes::from(body.release()),
+        Err(unreadable) => return write::refuse(front, unreadable.into_answer()),
+    };
+    if body.is_empty() {
+        return answer::status(StatusCode::NO_CONTENT);
+    }
+    front.metrics.bytes.add(body.len() as u64);
+    front.metrics.opaque.add(1);
+    let headers = head.headers.iter().filter(|(name, _)| is_kept(name));
+    let destination = Arc::new(Destination {
+        query,
+        authorization: head.headers.get(AUTHORIZATION).map(|v| Bytes::copy_from_slice(v.as_ref())),
+        api: Api::Prometheus,
+        headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
+    });
+    let answers = front.fanout.offer_for_client(&Batch::opaque(body), &destination);
+    drop(destination);
+    write::settled(front, answers).await
+}
+
+/// Whether the backend needs a header to understand the body.
+fn is_kept(name: &HeaderName) -> bool {
+    *name == CONTENT_TYPE || *name == CONTENT_ENCODING || name.as_str().starts_with("x-prometheus-")
+}

@@ -1,0 +1,62 @@
+//! What the threads of one listener share: its bounds on bodies, connections and rates.
+
+use super::answer::{self, Answer};
+use super::body::Budget;
+use crate::config::{HttpListener, Rate};
+use crate::rate_limit::RateLimit;
+use hyper::StatusCode;
+use hyper::header::RETRY_AFTER;
+use hyper::http::HeaderValue;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// The bounds of one listener. Each of its threads has a clone.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// What the bodies being read may hold together.
+    pub bodies: Arc<Budget>,
+    /// A place for each connection that may be open.
+    pub(super) places: Arc<Semaphore>,
+    requests: Option<Arc<RateLimit>>,
+    lines: Option<Arc<RateLimit>>,
+}
+
+impl Shared {
+    /// The bounds that `config` sets, none of them used.
+    #[must_use]
+    pub fn new(config: &HttpListener) -> Self {
+        let limit = |rate: Rate| {
+            Arc::new(RateLimit::new(rate.per_second, rate.burst, Instant::now()))
+        };
+        Self {
+            bodies: Arc::new(Budget::new(config.bodies_bytes_max)),
+            places: Arc::new(Semaphore::new(config.connections.open_max)),
+            requests: config.request_rate.map(limit),
+            lines: config.line_rate.map(limit),
+        }
+    }
+
+    /// Takes one request, or answers it with 429.
+    pub(super) fn take_request(&self) -> Result<(), Answer> {
+        take(self.requests.as_deref(), 1, "rate-limit: too many requests a second: try again later")
+    }
+
+    /// Takes the lines of a request, all or none, or answers it with 429.
+    pub(super) fn take_lines(&self, lines: u64) -> Result<(), Answer> {
+        let why = "rate-limit-lines: too many lines a second: try again later";
+        take(self.lines.as_deref(), lines, why)
+    }
+}
+
+fn take(limit: Option<&RateLimit>, n: u64, why: &str) -> Result<(), Answer> {
+    let Some(limit) = limit else { return Ok(()) };
+    limit.take(n, Instant::now()).map_err(|wait| too_many(why, wait))
+}
+
+fn too_many(why: &str, wait: Duration) -> Answer {
+    let mut answer = answer::error(StatusCode::TOO_MANY_REQUESTS, why);
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    answer
+}

@@ -1,0 +1,50 @@
+//! `/status`: each backend's address, and the books of its writes.
+
+use super::Front;
+use super::answer::{self, Answer};
+use crate::config::{Output, Target};
+use crate::metrics::{Backend, Drop};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+pub(super) const PATH: &str = "/status";
+
+/// Answers a request for `/status`.
+pub(super) fn answer(front: &Front, head: &Parts) -> Answer {
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        return answer::method_not_allowed("GET, HEAD");
+    }
+    let outputs = front.config.outputs.iter().zip(front.fanout.outputs());
+    let outputs: Map<_, _> = outputs
+        .map(|(config, output)| (config.name.to_string(), of(config, &output.metrics)))
+        .collect();
+    answer::json(StatusCode::OK, &json!({ "status": outputs }))
+}
+
+fn of(output: &Output, metrics: &Backend) -> Value {
+    let location = match &output.target {
+        Target::Udp(target) => target.location.clone(),
+        Target::Http(target) => {
+            let path = target.write_path.as_ref().or(target.write_prom_path.as_ref());
+            format!("http://{}{}", target.authority, path.map_or("", |path| path))
+        }
+    };
+    let dropped: Map<_, _> = Drop::ALL
+        .into_iter()
+        .map(|why| (why.label().to_owned(), metrics.dropped[why as usize].get().into()))
+        .collect();
+    json!({
+        "location": location,
+        "queue": {
+            "lines": metrics.owed.lines(),
+            "bytes": metrics.owed.bytes(),
+            "bytes-max": output.queue_bytes_max,
+        },
+        "lines": {
+            "taken": metrics.taken.get(),
+            "delivered": metrics.delivered.get(),
+            "dropped": dropped,
+        },
+    })
+}
