@@ -4,7 +4,11 @@
 //! the queue's gauge, and its client, if one waits, is answered. The transports are [`udp`] and
 //! [`http`]; fronts never see them.
 
+pub mod http;
+pub mod udp;
+
 use crate::metrics::{self, Drop};
+use crate::queue::Weigh;
 use crate::write::{Answer, Refusal, Write};
 
 /// How a write ended at a backend.
@@ -20,11 +24,11 @@ pub enum Outcome {
 
 /// Settles one write: counts it, takes it off the gauge, answers its client.
 pub fn settle(metrics: &metrics::Backend, write: &Write, outcome: Outcome) {
-    let (bytes, lines) = (write.batch.bytes().len() as u64, write.batch.lines());
+    let lines = write.batch.lines();
     let answer = match outcome {
         Outcome::Delivered => {
             metrics.delivered.add(lines);
-            metrics.delivered_bytes.add(bytes);
+            metrics.delivered_bytes.add(write.batch.bytes().len() as u64);
             Answer::Delivered
         }
         Outcome::Refused(refusal) => {
@@ -36,7 +40,7 @@ pub fn settle(metrics: &metrics::Backend, write: &Write, outcome: Outcome) {
             Answer::Unavailable
         }
     };
-    metrics.owed.settle(bytes, lines);
+    metrics.owed.settle(write.bytes(), lines);
     if let Some(client) = &write.client {
         client.answer(answer);
     }

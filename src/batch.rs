@@ -68,6 +68,16 @@ impl Batch {
         self.ends.len() as u64
     }
 
+    /// What the batch occupies in memory, in bytes, for as long as anybody holds it.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        let bytes = match &self.data {
+            Data::Built(bytes) => bytes.capacity(),
+            Data::Body(bytes) => bytes.len(),
+        };
+        bytes + self.ends.capacity() * size_of::<u32>() + OVERHEAD_BYTES
+    }
+
     /// The batch's bytes for a body that outlives this borrow, without a copy.
     #[must_use]
     pub fn to_body(self: &Arc<Self>) -> Bytes {
@@ -123,6 +133,11 @@ impl Pool {
     }
 }
 
+/// The batch itself, its reference counts, and its place in a queue, rounded up.
+const OVERHEAD_BYTES: usize = 256;
+/// A batch that fills less than this part of its buffer is copied out of it: a queue of small
+/// batches must not hold a large buffer each.
+const COPY_BELOW: usize = 4;
 /// Sizes the table of line ends; longer tables grow and keep their size in the pool.
 const TYPICAL_LINE_BYTES: usize = 64;
 
@@ -178,6 +193,14 @@ impl BatchBuilder {
         if self.is_empty() {
             return None;
         }
+        if self.buffers.bytes.len() < self.pool.capacity_bytes / COPY_BELOW {
+            let Buffers { bytes, ends } = &mut self.buffers;
+            let data = Data::Built(bytes.as_slice().into());
+            let batch = Batch { data, ends: ends.as_slice().into(), home: None };
+            bytes.clear();
+            ends.clear();
+            return Some(Arc::new(batch));
+        }
         let Buffers { bytes, ends } = std::mem::replace(&mut self.buffers, self.pool.take());
         let home = Some(self.pool.give.clone());
         Some(Arc::new(Batch { data: Data::Built(bytes), ends, home }))
@@ -214,8 +237,18 @@ mod tests {
     }
 
     #[test]
+    fn a_small_batch_does_not_keep_a_large_buffer() {
+        let mut builder = builder(100_000);
+        builder.push(b"a f=1 1");
+        let batch = builder.seal().expect("one line");
+        assert_eq!((batch.bytes(), batch.ends()), (&b"a f=1 1\n"[..], &[8][..]));
+        assert!(batch.footprint() < 500, "{}", batch.footprint());
+        assert!(builder.is_empty());
+    }
+
+    #[test]
     fn buffers_come_home_when_the_last_holder_lets_go() {
-        let mut builder = builder(100);
+        let mut builder = builder(10);
         builder.push(b"a f=1 1");
         let batch = builder.seal().expect("one line");
         let address = batch.bytes().as_ptr();
@@ -223,7 +256,7 @@ mod tests {
         drop(batch);
         assert_eq!(&body[..], b"a f=1 1\n");
         drop(body);
-        builder.push(b"b");
+        builder.push(b"b f=1 1");
         drop(builder.seal());
         assert_eq!(builder.buffers.bytes.as_ptr(), address, "the first buffer is used again");
     }

@@ -1,12 +1,34 @@
-//! The configuration: what was typed ([`raw`]) is checked into what is run (this file's types).
+//! The configuration: what was typed is checked into what is run (this file's types).
 //!
-//! One direction only: `raw` (serde, exactly what the file says) -> `check` (bounded, resolved,
-//! every default filled in) -> [`Config`]. Nothing here binds a socket or opens a connection.
+//! One direction only: `raw` (a TOML table with the `schema` of its keys) -> `check` and `output`
+//! (bounded, taken apart, every default filled in) -> [`Config`]. `later` refuses what this
+//! version does not serve yet. Called by `main`; nothing here binds a socket or opens a
+//! connection, and no host name of a backend is resolved.
+
+mod address;
+mod check;
+mod duration;
+mod later;
+mod output;
+mod problem;
+mod raw;
+mod schema;
+mod summary;
+
+pub use problem::{ConfigError, Problem};
+pub use summary::Summary;
 
 use crate::timestamp::Precision;
-use std::net::SocketAddr;
+use check::Resolve;
+use problem::Report;
+use raw::Section;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use toml::de::DeTable;
 
 /// What is run. Every value is within its bounds, every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,4 +137,69 @@ pub struct Database {
     pub name: String,
     /// The `rp` parameter.
     pub retention_policy: Option<String>,
+}
+
+/// A configuration of the largest number of listeners and outputs, with long names, is smaller.
+const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+impl Config {
+    /// Reads and checks the file at `path`. A host name in a `bind-addr` is resolved.
+    ///
+    /// # Errors
+    /// The file cannot be read, or it has problems: all that were found.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let mut bytes = Vec::new();
+        let read = File::open(path)
+            .and_then(|open| open.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+        if let Err(source) = read {
+            return Err(ConfigError::Unreadable { file, source });
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        if bytes.len() <= FILE_BYTES_MAX
+            && let Err(error) = std::str::from_utf8(&bytes)
+        {
+            let report = Report::new(&text);
+            let line = report.line(error.valid_up_to());
+            let wrong = "is not UTF-8; save the file in that encoding";
+            report.add(line, "the text".to_owned(), wrong.to_owned());
+            return Err(report.into_error(&file));
+        }
+        parse(&text, &file, &|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+    }
+
+    /// Checks the text of a configuration; `file_name` is for the errors. As [`load`](Self::load),
+    /// except that no host name but `localhost` is known.
+    ///
+    /// # Errors
+    /// All problems that were found.
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigError> {
+        parse(text, file_name, &|_, _| Err(io::ErrorKind::Unsupported.into()))
+    }
+}
+
+fn parse(text: &str, file: &str, resolve: Resolve<'_>) -> Result<Config, ConfigError> {
+    let report = Report::new(text);
+    if text.len() > FILE_BYTES_MAX {
+        let wrong = format!("is longer than {FILE_BYTES_MAX} bytes; is it a configuration file?");
+        report.add(1, "the file".to_owned(), wrong);
+        return Err(report.into_error(file));
+    }
+    let checked = match DeTable::parse(text) {
+        Ok(root) => {
+            let root = Section::new(&schema::ROOT, &root, &report);
+            root.validate();
+            let checked = check::check(root, resolve);
+            later::refuse(root);
+            checked
+        }
+        Err(error) => {
+            report.syntax(&error);
+            None
+        }
+    };
+    match checked {
+        Some(config) if report.is_empty() => Ok(config),
+        _ => Err(report.into_error(file)),
+    }
 }

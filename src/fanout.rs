@@ -32,11 +32,19 @@ impl Fanout {
         Self { outputs }
     }
 
-    /// Offers a batch that nobody waits for, to each backend's own destination.
+    /// Offers a batch that nobody waits for, to each backend's own destination. Wakes nobody: a
+    /// turn that offers several batches ends with one [`wake`](Self::wake).
     pub fn offer(&self, batch: &Arc<Batch>) {
         for output in &self.outputs {
             let destination = Arc::clone(&output.destination);
             output.push(Write { batch: Arc::clone(batch), destination, client: None });
+        }
+    }
+
+    /// Wakes the backends' threads, those that wait.
+    pub fn wake(&self) {
+        for output in &self.outputs {
+            output.queue.wake();
         }
     }
 
@@ -56,6 +64,7 @@ impl Fanout {
                 client: Some(Client { output: index, answers: sender.clone() }),
             });
         }
+        self.wake();
         answers
     }
 }

@@ -11,11 +11,19 @@
 
 pub mod backend;
 pub mod batch;
+pub mod cli;
 pub mod config;
 pub mod fanout;
+pub mod http;
 pub mod line;
 pub mod metrics;
 pub mod queue;
+pub mod relay;
+pub mod ring;
+pub mod segment;
 pub mod stop;
+pub mod stream;
+pub mod sys;
 pub mod timestamp;
+pub mod udp;
 pub mod write;

@@ -1,2 +1,104 @@
-//! The `ringrelay` command.
-fn main() {}
+//! The `ringrelay` command: arguments, allocator, logging, configuration, signals, exit code.
+
+use anyhow::Context;
+use crossbeam_channel::{Sender, select, unbounded};
+use ringrelay::cli::{self, Command, USAGE};
+
+use ringrelay::config::Config;
+use ringrelay::relay::Relay;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit code of a start-up that failed: a bad configuration, a taken port.
+const FAILED_TO_START: u8 = 2;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Run { config, verbose }) => run(&config, verbose),
+        Ok(Command::Check { config }) => check(&config),
+        Ok(Command::Version) => print(&concat!("ringrelay ", env!("CARGO_PKG_VERSION"))),
+        Ok(Command::Help) => print(&USAGE.trim_end()),
+        Err(error) => fail(error.exit_code(), &error),
+    }
+}
+
+fn run(config: &Path, verbose: bool) -> ExitCode {
+    log_to_stderr(verbose);
+    let config = match Config::load(config) {
+        Ok(config) => config,
+        Err(error) => return fail(FAILED_TO_START, &error),
+    };
+    match Relay::start(config) {
+        Ok(relay) => match serve(relay) {
+            Ok(code) => code,
+            Err(error) => fail(1, &format!("{error:#}")),
+        },
+        Err(error) => fail(FAILED_TO_START, &error),
+    }
+}
+
+/// Runs until a signal says stop, or a thread that should not end did.
+fn serve(relay: Relay) -> anyhow::Result<ExitCode> {
+    let (tell, signals) = unbounded();
+    forward_signals(tell).context("signal handlers could not be installed")?;
+    tracing::info!("ready");
+    let mut code = ExitCode::SUCCESS;
+    select! {
+        recv(signals) -> signal => tracing::info!(signal = signal?, "stopping"),
+        recv(relay.ended()) -> ended => {
+            tracing::error!(ended = ?ended?, "a thread ended before its time: going down");
+            code = ExitCode::FAILURE;
+        }
+    }
+    let books = relay.stop();
+    books.log();
+    Ok(if books.close() { code } else { ExitCode::FAILURE })
+}
+
+/// The first signal is told; the second one, of somebody who will not wait, ends the process.
+fn forward_signals(tell: Sender<&'static str>) -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count > 0 {
+                tracing::error!("a second signal: what is queued is dropped, uncounted");
+                std::process::exit(128 + signal);
+            }
+            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+            tell.send(name).unwrap_or_else(|_| tracing::debug!("the relay stops already"));
+        }
+    })?;
+    Ok(())
+}
+
+fn log_to_stderr(verbose: bool) {
+    let default = if verbose { "debug" } else { "info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+fn check(config: &Path) -> ExitCode {
+    match Config::load(config) {
+        Ok(config) => print(&config.summary()),
+        Err(error) => fail(FAILED_TO_START, &error),
+    }
+}
+
+fn print(text: &dyn std::fmt::Display) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    drop(writeln!(std::io::stderr(), "ringrelay: {error}"));
+    ExitCode::from(code)
+}

@@ -5,6 +5,8 @@
 //! Prometheus' text format. The books: for every listener and backend of it,
 //! `taken = delivered + owed + sum(dropped)`, in lines.
 
+pub mod text;
+
 use crate::line::Reason;
 use crate::queue::Owed;
 use crossbeam_utils::CachePadded;
@@ -49,6 +51,8 @@ impl SharedCounter {
 /// Everything that is counted, by listener and backend. Built by `relay` before any thread runs.
 #[derive(Debug, Default)]
 pub struct Registry {
+    /// When the relay started, in seconds since the epoch.
+    pub started_s: u64,
     /// One per `[[udp]]`.
     pub udp: Vec<UdpListener>,
     /// One per `[[http]]`.
@@ -119,6 +123,12 @@ pub struct HttpWorker {
 
 /// Status classes: 2xx, 3xx, 4xx, 5xx.
 pub const STATUS_CLASSES: usize = 4;
+
+/// Where a status is counted, from 0 for 2xx. 1xx counts with 2xx, what is above 5xx with 5xx.
+#[must_use]
+pub fn status_class(status: u16) -> usize {
+    usize::from(status / 100).clamp(2, STATUS_CLASSES + 1) - 2
+}
 
 /// What a request asked for, as far as it is counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

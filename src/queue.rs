@@ -15,7 +15,7 @@ use std::thread::Thread;
 
 /// What an item weighs in the queue.
 pub trait Weigh {
-    /// Bytes of payload.
+    /// Bytes of memory that it holds.
     fn bytes(&self) -> u64;
     /// Lines of line protocol.
     fn lines(&self) -> u64;
@@ -26,7 +26,7 @@ pub trait Weigh {
 pub struct Limits {
     /// How many items may wait.
     pub items_max: usize,
-    /// How many bytes may be owed: waiting, in flight, or in the backend's backlog.
+    /// How many bytes of memory may be owed: waiting, in flight, or in the backend's backlog.
     pub bytes_max: u64,
 }
 
@@ -90,7 +90,8 @@ pub fn bounded<T: Weigh>(limits: Limits) -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T: Weigh> Sender<T> {
-    /// Adds an item and wakes the sender thread if it waits.
+    /// Adds an item without waking the sender thread: to be followed by [`wake`](Self::wake),
+    /// once for all items of a turn.
     ///
     /// # Errors
     /// Gives the item back if the queue is full, in items or in bytes, or its receiver is gone.
@@ -106,15 +107,17 @@ impl<T: Weigh> Sender<T> {
         owed.lines.fetch_add(lines, Ordering::Relaxed);
         let channel = self.channel.as_ref().expect("the channel lives until the drop");
         match channel.try_send(item) {
-            Ok(()) => {
-                self.shared.waker.wake();
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => {
                 owed.settle(bytes, lines);
                 Err(item)
             }
         }
+    }
+
+    /// Wakes the sender thread if it waits.
+    pub fn wake(&self) {
+        self.shared.waker.wake();
     }
 
     /// The gauge of what the backend owes.
@@ -159,6 +162,9 @@ impl<T> Receiver<T> {
     /// and nothing is left.
     #[must_use]
     pub fn pop_blocking(&self) -> Option<T> {
+        if let Ok(item) = self.channel.try_recv() {
+            return Some(item);
+        }
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut context = Context::from_waker(&waker);
         loop {
@@ -242,6 +248,7 @@ mod tests {
             while push.try_push(Item(n)).is_err() {
                 std::thread::yield_now();
             }
+            push.wake();
         }
         drop(push);
         let seen = popper.join().expect("the popper does not panic");

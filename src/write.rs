@@ -3,7 +3,9 @@
 //! Fronts make writes, `fanout` offers them to the queues, `backend` settles each exactly once.
 
 use crate::batch::Batch;
+use crate::config::Database;
 use crate::queue::Weigh;
+use crate::timestamp::Precision;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -21,7 +23,7 @@ pub struct Write {
 
 impl Weigh for Write {
     fn bytes(&self) -> u64 {
-        self.batch.bytes().len() as u64
+        self.batch.footprint() as u64
     }
 
     fn lines(&self) -> u64 {
@@ -36,6 +38,20 @@ pub struct Destination {
     pub query: String,
     /// The `Authorization` header as the client sent it.
     pub authorization: Option<Bytes>,
+}
+
+impl Destination {
+    /// The destination of lines that came by UDP: a database, and the precision of their stamps.
+    #[must_use]
+    pub fn database(database: &Database, precision: Precision) -> Self {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("db", &database.name);
+        if let Some(policy) = &database.retention_policy {
+            query.append_pair("rp", policy);
+        }
+        query.append_pair("precision", precision.as_str());
+        Self { query: query.finish(), authorization: None }
+    }
 }
 
 /// What one backend made of a write.
@@ -56,6 +72,8 @@ pub struct Refusal {
     pub status: u16,
     /// The `Content-Type` header.
     pub content_type: Option<Bytes>,
+    /// The `X-Influxdb-Error` header.
+    pub error: Option<Bytes>,
     /// The body, cut to 64 KiB.
     pub body: Bytes,
 }

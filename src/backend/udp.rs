@@ -1,0 +1,239 @@
+//! A backend by UDP: packs the lines of a batch into datagrams up to the `mtu` and sends up to 64
+//! of them in one system call (GSO).
+//!
+//! `delivered` means handed to the kernel: UDP knows no more. What the kernel reports later (that
+//! nobody listens there) is counted apart.
+
+pub mod pack;
+
+use crate::config::UdpTarget;
+use crate::metrics::{self, Drop};
+use crate::queue::{Receiver, Weigh};
+use crate::ring::cmsg;
+use crate::stop::Stop;
+use crate::sys;
+use crate::write::Write;
+use pack::{Datagram, Packer};
+use socket2::{MsgHdr, SockRef};
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// linux/udp.h: `UDP_MAX_SEGMENTS` of the oldest kernel that is served.
+const SEGMENTS_MAX: usize = 64;
+/// The largest payload of one send, by UDP over IPv4.
+const SEND_BYTES_MAX: usize = 65_507;
+/// No send may outlast this: the socket's buffer empties as fast as the network card.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// A name that could not be resolved, or an address that could not be used, is tried again after.
+const RETRY: Duration = Duration::from_secs(1);
+/// What a send may leave in the kernel's hands.
+const SEND_BUFFER_BYTES: usize = 4 << 20;
+
+/// Fills up datagrams of one GSO send that are shorter than their siblings: line protocol allows
+/// empty lines.
+static PADDING: [u8; SEND_BYTES_MAX] = [b'\n'; SEND_BYTES_MAX];
+
+/// The sender of one UDP backend: the body of a thread `out-<backend>`.
+pub struct Backend {
+    target: UdpTarget,
+    metrics: Arc<metrics::Backend>,
+    socket: Option<Connected>,
+    tried: Option<Instant>,
+}
+
+struct Connected {
+    socket: UdpSocket,
+    has_gso: bool,
+}
+
+/// Sends everything that comes through `queue` until the fronts are gone, or until the drain
+/// deadline: what is left then is dropped and counted.
+pub fn run(
+    queue: &Receiver<Write>,
+    target: UdpTarget,
+    metrics: Arc<metrics::Backend>,
+    stop: &Stop,
+) {
+    let mut backend = Backend { target, metrics, socket: None, tried: None };
+    while let Some(write) = queue.pop_blocking() {
+        if stop.deadline().is_some_and(|deadline| Instant::now() > deadline) {
+            super::settle(&backend.metrics, &write, super::Outcome::Dropped(Drop::Shutdown));
+        } else {
+            backend.send(&write);
+        }
+    }
+}
+
+/// What became of the lines of one batch.
+#[derive(Default)]
+struct Tally {
+    delivered: u64,
+    overlong: u64,
+    failed: u64,
+    bytes: u64,
+}
+
+impl Backend {
+    fn send(&mut self, write: &Write) {
+        self.connect();
+        let Some(connected) = &mut self.socket else {
+            let outcome = super::Outcome::Dropped(Drop::Unavailable);
+            return super::settle(&self.metrics, write, outcome);
+        };
+        let mut tally = Tally::default();
+        let bytes = write.batch.bytes();
+        let mut packer = Packer::new(write.batch.ends(), self.target.mtu);
+        let mut run = [Datagram::default(); SEGMENTS_MAX];
+        loop {
+            let count = packer.fill(&mut run, SEND_BYTES_MAX);
+            if count == 0 {
+                break;
+            }
+            connected.send_run(bytes, &run[..count], &self.metrics, &mut tally);
+        }
+        tally.overlong = packer.overlong();
+        self.settle(write, &tally);
+    }
+
+    fn settle(&self, write: &Write, tally: &Tally) {
+        let metrics = &self.metrics;
+        metrics.delivered.add(tally.delivered);
+        metrics.delivered_bytes.add(tally.bytes);
+        if tally.overlong > 0 {
+            metrics.drop_lines(Drop::Overlong, tally.overlong);
+        }
+        if tally.failed > 0 {
+            metrics.drop_lines(Drop::Unavailable, tally.failed);
+        }
+        metrics.owed.settle(write.bytes(), write.lines());
+    }
+
+    fn connect(&mut self) {
+        let too_soon = self.tried.is_some_and(|tried| tried.elapsed() < RETRY);
+        if self.socket.is_some() || too_soon {
+            return;
+        }
+        let failed_before = self.tried.replace(Instant::now()).is_some();
+        match Connected::open(&self.target.location) {
+            Ok(connected) => self.socket = Some(connected),
+            Err(error) if failed_before => tracing::debug!(%error, "still cannot send"),
+            Err(error) => tracing::warn!(
+                backend = %self.metrics.name,
+                location = %self.target.location,
+                %error,
+                "cannot send to this backend; its lines are dropped and counted until it resolves"
+            ),
+        }
+    }
+}
+
+impl Connected {
+    fn open(location: &str) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in location.to_socket_addrs()? {
+            match Self::connect(address) {
+                Ok(connected) => return Ok(connected),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn connect(address: SocketAddr) -> io::Result<Self> {
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(address)?;
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        let has_gso = sys::has_gso(&socket);
+        Ok(Self { socket, has_gso })
+    }
+
+    /// Sends the datagrams of `run`, all in one call where the kernel can.
+    fn send_run(
+        &mut self,
+        bytes: &[u8],
+        run: &[Datagram],
+        metrics: &metrics::Backend,
+        tally: &mut Tally,
+    ) {
+        if self.has_gso && run.len() > 1 {
+            match self.send_segments(bytes, run, metrics) {
+                Ok(()) => return tally.deliver(run, metrics),
+                Err(error) if is_segmentation_failure(&error) => {
+                    tracing::info!(%error, "no segmented sends on this route: one call a datagram");
+                    self.has_gso = false;
+                }
+                Err(_) => {
+                    metrics.send_errors.add(1);
+                    return tally.fail(run);
+                }
+            }
+        }
+        for datagram in run {
+            let one = std::slice::from_ref(datagram);
+            match self.send_segments(bytes, one, metrics) {
+                Ok(()) => tally.deliver(one, metrics),
+                Err(_) => {
+                    metrics.send_errors.add(1);
+                    tally.fail(one);
+                }
+            }
+        }
+    }
+
+    /// One system call: `run` as segments of one size, the shorter ones padded with newlines.
+    fn send_segments(
+        &self,
+        bytes: &[u8],
+        run: &[Datagram],
+        metrics: &metrics::Backend,
+    ) -> io::Result<()> {
+        let segment = run.iter().map(Datagram::payload_len).max().unwrap_or_default();
+        let mut slices = [IoSlice::new(&[]); 2 * SEGMENTS_MAX];
+        let mut count = 0;
+        for (index, datagram) in run.iter().enumerate() {
+            let data = &bytes[datagram.start..datagram.end.min(datagram.start + segment)];
+            slices[count] = IoSlice::new(data);
+            count += 1;
+            if data.len() < segment && index + 1 < run.len() {
+                slices[count] = IoSlice::new(&PADDING[..segment - data.len()]);
+                count += 1;
+            }
+        }
+        let control = cmsg::gso_segment(u16::try_from(segment).unwrap_or(u16::MAX));
+        let mut message = MsgHdr::new().with_buffers(&slices[..count]);
+        if run.len() > 1 {
+            message = message.with_control(&control);
+        }
+        let socket = SockRef::from(&self.socket);
+        match socket.sendmsg(&message, 0) {
+            // The kernel reports the fate of an earlier datagram and has not sent this one.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                metrics.udp_refused.add(1);
+                socket.sendmsg(&message, 0).map(drop)
+            }
+            result => result.map(drop),
+        }
+    }
+}
+
+/// The route cannot segment: offload is missing, or a segment is larger than its packets.
+fn is_segmentation_failure(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE))
+}
+
+impl Tally {
+    fn deliver(&mut self, run: &[Datagram], metrics: &metrics::Backend) {
+        metrics.datagrams.add(run.len() as u64);
+        self.delivered += run.iter().map(|datagram| datagram.lines).sum::<u64>();
+        self.bytes +=
+            run.iter().map(|datagram| (datagram.end - datagram.start) as u64).sum::<u64>();
+    }
+
+    fn fail(&mut self, run: &[Datagram]) {
+        self.failed += run.iter().map(|datagram| datagram.lines).sum::<u64>();
+    }
+}

@@ -1,0 +1,230 @@
+//! The command line, read as Go's `flag` package reads it: `-config FILE`, `--config FILE`,
+//! `-config=FILE`. Called by `main`. Pure: prints nothing and opens nothing.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// What `-h` prints.
+pub const USAGE: &str = "\
+Usage: ringrelay -config FILE [-v]
+
+  -config FILE  the configuration to run
+  -check        check the configuration, print what it would run, and exit
+  -v            log requests
+  -version      print the version and exit
+  -h, -help     print this and exit
+
+Two dashes work as well as one, and -config=FILE as well as -config FILE.
+";
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run the relay.
+    Run {
+        /// `-config`.
+        config: PathBuf,
+        /// `-v`.
+        verbose: bool,
+    },
+    /// `-check`: print what would be run.
+    Check {
+        /// `-config`.
+        config: PathBuf,
+    },
+    /// `-version`.
+    Version,
+    /// `-h` or `-help`: print [`USAGE`].
+    Help,
+}
+
+/// What is wrong with the command line, with the remedy.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// No `-config`.
+    #[error("no configuration file: name one with -config FILE (-h shows all options)")]
+    NoConfig,
+    /// A flag that does not exist.
+    #[error("{0} is no option (-h shows all options)")]
+    Unknown(String),
+    /// A flag at the end whose value is missing.
+    #[error("{0} needs a value: {0} FILE")]
+    NoValue(String),
+    /// A switch with a value that is neither true nor false.
+    #[error("{flag}={value} is neither true nor false: write {flag}")]
+    NotBoolean {
+        /// The flag as typed.
+        flag: String,
+        /// Its value.
+        value: String,
+    },
+    /// An argument that belongs to no flag.
+    #[error("{0:?} belongs to no option: write -config FILE (-h shows all options)")]
+    Stray(String),
+}
+
+impl UsageError {
+    /// The Go relay's exit codes: 1 without a configuration, 2 for a bad flag.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoConfig => 1,
+            _ => 2,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Flags {
+    config: OsString,
+    verbose: bool,
+    check: bool,
+    version: bool,
+}
+
+/// Reads the arguments (without the program's name). Of a flag given twice the last counts.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut flags = Flags::default();
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let stray = || UsageError::Stray(argument.to_string_lossy().into_owned());
+        let name = argument.as_bytes().strip_prefix(b"-").filter(|name| !name.is_empty());
+        let name = name.map(|name| name.strip_prefix(b"-").unwrap_or(name)).ok_or_else(stray)?;
+        if name.is_empty() {
+            // Behind `--` nothing is a flag.
+            let next = arguments.next();
+            next.map_or(Ok(()), |next| {
+                Err(UsageError::Stray(next.to_string_lossy().into_owned()))
+            })?;
+            break;
+        }
+        let (name, value) = match memchr::memchr(b'=', name) {
+            Some(at) => (&name[..at], Some(&name[at + 1..])),
+            None => (name, None),
+        };
+        let typed = format!("-{}", String::from_utf8_lossy(name));
+        match name {
+            b"config" => {
+                let value = value.map(|value| OsStr::from_bytes(value).to_owned());
+                flags.config =
+                    value.or_else(|| arguments.next()).ok_or(UsageError::NoValue(typed))?;
+            }
+            b"v" => flags.verbose = switch(typed, value)?,
+            b"check" => flags.check = switch(typed, value)?,
+            b"version" => flags.version = switch(typed, value)?,
+            b"h" | b"help" => return Ok(Command::Help),
+            _ => return Err(UsageError::Unknown(typed)),
+        }
+    }
+    flags.command()
+}
+
+impl Flags {
+    fn command(self) -> Result<Command, UsageError> {
+        let config = PathBuf::from(self.config);
+        if self.version {
+            Ok(Command::Version)
+        } else if config.as_os_str().is_empty() {
+            Err(UsageError::NoConfig)
+        } else if self.check {
+            Ok(Command::Check { config })
+        } else {
+            Ok(Command::Run { config, verbose: self.verbose })
+        }
+    }
+}
+
+/// The spellings of Go's `strconv.ParseBool`.
+fn switch(flag: String, value: Option<&[u8]>) -> Result<bool, UsageError> {
+    match value {
+        None | Some(b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True") => Ok(true),
+        Some(b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False") => Ok(false),
+        Some(value) => {
+            let value = OsString::from_vec(value.to_vec()).to_string_lossy().into_owned();
+            Err(UsageError::NotBoolean { flag, value })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(line: &str) -> Result<Command, UsageError> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn run(config: &str, verbose: bool) -> Command {
+        Command::Run { config: config.into(), verbose }
+    }
+
+    #[test]
+    fn reads_the_forms_of_go() {
+        for line in ["-config f", "--config f", "-config=f", "--config=f", "-config g -config f"] {
+            assert_eq!(read(line), Ok(run("f", false)), "{line}");
+        }
+        for line in ["-v -config f", "-config=f --v", "-config f -v=true", "-config f -v=1 --"] {
+            assert_eq!(read(line), Ok(run("f", true)), "{line}");
+        }
+        assert_eq!(read("-v=false -config a=b"), Ok(run("a=b", false)));
+        assert_eq!(read("-config -v"), Ok(run("-v", false)), "as in Go, it is the file's name");
+        assert_eq!(read("-config f -check"), Ok(Command::Check { config: "f".into() }));
+        assert_eq!(read("-check=F -config f"), Ok(run("f", false)));
+        assert_eq!(read("-version"), Ok(Command::Version));
+        for line in ["-h", "--help", "-config f -help"] {
+            assert_eq!(read(line), Ok(Command::Help), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_path_need_not_be_text() {
+        let path = OsString::from_vec(b"/etc/\xff".to_vec());
+        let mut joined = OsString::from("-config=");
+        joined.push(&path);
+        let expected = Command::Run { config: path.clone().into(), verbose: false };
+        assert_eq!(parse([joined]), Ok(expected.clone()));
+        assert_eq!(parse(["-config".into(), path]), Ok(expected));
+    }
+
+    #[test]
+    fn each_mistake_has_its_words_and_its_code() {
+        for (line, code, words) in [
+            ("", 1, "no configuration file: name one with -config FILE"),
+            ("-v", 1, "no configuration file"),
+            ("-check", 1, "no configuration file"),
+            ("-config=", 1, "no configuration file"),
+            ("-config", 2, "-config needs a value: -config FILE"),
+            ("-confg f", 2, "-confg is no option"),
+            ("---config f", 2, "--config is no option"),
+            ("-v=maybe -config f", 2, "-v=maybe is neither true nor false"),
+            ("relay.conf", 2, "\"relay.conf\" belongs to no option: write -config FILE"),
+            ("-config f -- g", 2, "\"g\" belongs to no option"),
+            ("- -config f", 2, "\"-\" belongs to no option"),
+        ] {
+            let error = read(line).expect_err(line);
+            assert!(error.to_string().starts_with(words), "{line}: {error}");
+            assert_eq!(error.exit_code(), code, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_usage_names_every_option() {
+        for option in ["-config FILE", "-check", "-v ", "-version", "-h, -help"] {
+            assert!(USAGE.contains(&format!("\n  {option}")), "{option}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_arguments_have_an_answer(
+            arguments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..12), 0..6),
+        ) {
+            let _ = parse(arguments.into_iter().map(OsString::from_vec));
+        }
+    }
+}

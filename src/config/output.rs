@@ -1,0 +1,152 @@
+//! The outputs of one listener, checked. Called by [`super::check`] for each listener.
+
+use super::address::{self, Location};
+use super::check::count;
+use super::raw::Section;
+use super::schema::HTTP_ONLY;
+use super::{Database, HttpTarget, Output, Target, UdpTarget};
+use std::sync::Arc;
+
+/// Each output has a queue and threads of its own.
+const OUTPUTS_MAX: usize = 64;
+
+const KIB: usize = 1024;
+const MIB: u64 = 1024 * 1024;
+
+/// The outputs of an `[[http]]` listener.
+pub(super) fn http(listener: Section<'_>) -> Option<Vec<Output>> {
+    all(listener, |section| {
+        if !matches!(section.text("type"), None | Some("influxdb" | "prometheus")) {
+            section.wrong("type", "is no type of backend; write type = \"influxdb\" or remove it");
+        }
+        let remedy = "give the backend's URL, as in location = \"http://127.0.0.1:8086/\"";
+        let location = section.required("location", remedy)?;
+        Some((location, Target::Http(http_target(section, location)?)))
+    })
+}
+
+/// The outputs of a `[[udp]]` listener.
+pub(super) fn udp(listener: Section<'_>) -> Option<Vec<Output>> {
+    all(listener, |section| {
+        let remedy = "give the backend's address, as in location = \"127.0.0.1:8089\"";
+        let location = section.required("location", remedy)?;
+        let target = if location.contains("://") {
+            Target::Http(http_target_of_udp(section, location)?)
+        } else {
+            Target::Udp(udp_target(section, location)?)
+        };
+        Some((location, target))
+    })
+}
+
+fn all<'a>(
+    listener: Section<'a>,
+    read: impl Fn(Section<'a>) -> Option<(&'a str, Target)>,
+) -> Option<Vec<Output>> {
+    let mut outputs = Vec::new();
+    let mut lines: Vec<(Arc<str>, usize)> = Vec::new();
+    let mut whole = true;
+    for section in listener.sections("output") {
+        let Some((location, target)) = read(section) else {
+            whole = false;
+            continue;
+        };
+        let name: Arc<str> = section.text("name").unwrap_or(location).into();
+        if let Some((_, line)) = lines.iter().find(|(taken, _)| *taken == name) {
+            let wrong = format!(
+                "gives the name \"{name}\", which the output of line {line} has; \
+                 give each output of a listener a `name` of its own"
+            );
+            section.wrong("name", wrong);
+        }
+        lines.push((Arc::clone(&name), section.line()));
+        outputs.push(Output {
+            name,
+            queue_bytes_max: section.integer("queue-size-mb") * MIB,
+            target,
+        });
+    }
+    if whole && outputs.is_empty() {
+        let title = listener.table().title.trim_matches(['[', ']']);
+        let wrong = format!("has no output; write its backend as a table [[{title}.output]]");
+        listener.wrong_table(wrong);
+    }
+    if outputs.len() > OUTPUTS_MAX {
+        let wrong = format!("has {} outputs; give at most {OUTPUTS_MAX}", outputs.len());
+        listener.wrong_table(wrong);
+    }
+    Some(outputs).filter(|_| whole)
+}
+
+fn udp_target(section: Section<'_>, location: &str) -> Option<UdpTarget> {
+    for key in HTTP_ONLY.into_iter().filter(|key| section.has(key)) {
+        section.wrong(
+            key,
+            "has no use for an output by UDP; remove it, or write the location as a URL",
+        );
+    }
+    let mtu = count(section, "mtu");
+    match address::udp_location(location) {
+        Ok(location) => Some(UdpTarget { location, mtu }),
+        Err(wrong) => {
+            section.wrong("location", wrong);
+            None
+        }
+    }
+}
+
+fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget> {
+    if section.has("mtu") {
+        section.wrong("mtu", "has no use for an output by HTTP; remove it");
+    }
+    let remedy = "points that come by UDP name no database; write database = \"NAME\"";
+    let database = section.required("database", remedy).map(|name| Database {
+        name: name.to_owned(),
+        retention_policy: section.text("retention-policy").map(str::to_owned),
+    });
+    let target = http_target(section, location)?;
+    Some(HttpTarget { database: Some(database?), ..target })
+}
+
+fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
+    // Checked here; what they set comes with their function.
+    section.integer("buffer-size-mb");
+    section.duration("max-delay-interval");
+    let timeout = section.duration("timeout");
+    let batch_bytes_max = count(section, "max-batch-kb") * KIB;
+    let in_flight_max = count(section, "max-in-flight");
+    let location = match address::http_location(location) {
+        Ok(location) => location,
+        Err(wrong) => {
+            section.wrong("location", wrong);
+            return None;
+        }
+    };
+    let write_path = endpoints(section, &location)?;
+    Some(HttpTarget {
+        authority: location.authority,
+        write_path,
+        timeout,
+        batch_bytes_max,
+        in_flight_max,
+        database: None,
+    })
+}
+
+/// Checks all endpoints; the path of the write endpoint.
+fn endpoints(section: Section<'_>, location: &Location) -> Option<String> {
+    let mut write = Some(location.write_path());
+    for endpoints in section.sections("endpoints") {
+        for key in ["write", "write_prom", "ping", "query"] {
+            let Some(endpoint) = endpoints.text(key) else { continue };
+            let path = location.join(endpoint);
+            if let Err(wrong) = &path {
+                endpoints.wrong(key, wrong);
+            }
+            if key == "write" {
+                write = path.ok();
+            }
+        }
+    }
+    write
+}

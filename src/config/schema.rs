@@ -1,0 +1,194 @@
+//! Every key of the configuration file: its table, its type, its default and its bounds.
+//!
+//! The one list that the reader ([`super::raw`]), the unknown-key error and the tests of
+//! `config.toml` and `docs/configuration.md` go by. What a key means is in [`super::check`].
+
+use std::time::Duration;
+
+/// The keys that one kind of table may hold.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// As it is written in the file: `[[http.output]]`.
+    pub(super) title: &'static str,
+    pub(super) keys: &'static [Key],
+}
+
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// What a key takes. Bounds are inclusive.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// The empty string means the same as no key.
+    Text,
+    Texts,
+    Boolean,
+    /// With `zero`, 0 is allowed below `min` and stands for the default.
+    Integer {
+        default: i64,
+        min: i64,
+        max: i64,
+        zero: bool,
+    },
+    /// A Go duration; the empty string means the same as no key.
+    Duration {
+        default: Duration,
+        min: Duration,
+        max: Duration,
+    },
+    Table(&'static Table),
+    Tables(&'static Table),
+}
+
+impl Table {
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// All tables, the outer ones first.
+pub(super) const TABLES: [&Table; 8] =
+    [&ROOT, &ADMIN, &HTTP, &HTTP_OUTPUT, &ENDPOINTS, &UDP, &UDP_OUTPUT, &FILTER];
+
+pub(super) static ROOT: Table = Table {
+    title: "top level",
+    keys: &[
+        duration("shutdown-timeout", secs(10), Duration::ZERO, secs(600)),
+        or_zero("http-threads", 0, 1, 256),
+        Key { name: "admin", kind: Kind::Table(&ADMIN) },
+        Key { name: "http", kind: Kind::Tables(&HTTP) },
+        Key { name: "udp", kind: Kind::Tables(&UDP) },
+        Key { name: "filter", kind: Kind::Tables(&FILTER) },
+    ],
+};
+
+pub(super) static ADMIN: Table = Table { title: "[admin]", keys: &[text("bind-addr")] };
+
+pub(super) static HTTP: Table = Table {
+    title: "[[http]]",
+    keys: &[
+        text("name"),
+        text("bind-addr"),
+        or_zero("default-ping-response", 204, 200, 599),
+        text("default-retention-policy"),
+        integer("max-body-size-mb", 32, 1, 1024),
+        integer("max-bodies-size-mb", 64, 1, 65_536),
+        or_zero("health-timeout-ms", 10_000, 1, 3_600_000),
+        text("ssl-combined-pem"),
+        integer("rate-limit", 0, 0, 1_000_000_000),
+        integer("burst-limit", 0, 0, 1_000_000_000),
+        Key { name: "output", kind: Kind::Tables(&HTTP_OUTPUT) },
+    ],
+};
+
+pub(super) static HTTP_OUTPUT: Table = Table {
+    title: "[[http.output]]",
+    keys: &[
+        text("name"),
+        text("location"),
+        text("type"),
+        QUEUE_SIZE,
+        ENDPOINTS_KEY,
+        TIMEOUT,
+        MAX_BATCH,
+        MAX_IN_FLIGHT,
+        BUFFER_SIZE,
+        MAX_DELAY,
+        SKIP_TLS,
+    ],
+};
+
+pub(super) static ENDPOINTS: Table = Table {
+    title: "endpoints",
+    keys: &[text("write"), text("write_prom"), text("ping"), text("query")],
+};
+
+pub(super) static UDP: Table = Table {
+    title: "[[udp]]",
+    keys: &[
+        text("name"),
+        text("bind-addr"),
+        text("precision"),
+        // The kernel doubles what it is given, in an `int` (net/core/sock.c).
+        integer("read-buffer", 0, 0, 1_073_741_823),
+        or_zero("workers", 0, 1, 256),
+        integer("batch-wait-us", 1_000, 0, 100_000),
+        Key { name: "output", kind: Kind::Tables(&UDP_OUTPUT) },
+    ],
+};
+
+pub(super) static UDP_OUTPUT: Table = Table {
+    title: "[[udp.output]]",
+    keys: &[
+        text("name"),
+        text("location"),
+        QUEUE_SIZE,
+        // 65507 is the largest payload of a UDP datagram over IPv4.
+        or_zero("mtu", 1_024, 64, 65_507),
+        text("database"),
+        text("retention-policy"),
+        ENDPOINTS_KEY,
+        TIMEOUT,
+        MAX_BATCH,
+        MAX_IN_FLIGHT,
+        BUFFER_SIZE,
+        MAX_DELAY,
+        SKIP_TLS,
+    ],
+};
+
+pub(super) static FILTER: Table = Table {
+    title: "[[filter]]",
+    keys: &[
+        text("type"),
+        text("tag-expression"),
+        text("measurement-expression"),
+        Key { name: "outputs", kind: Kind::Texts },
+    ],
+};
+
+/// Keys of a `[[udp.output]]` that only an output by HTTP has a use for.
+pub(super) const HTTP_ONLY: [&str; 9] = [
+    "database",
+    "retention-policy",
+    ENDPOINTS_KEY.name,
+    TIMEOUT.name,
+    MAX_BATCH.name,
+    MAX_IN_FLIGHT.name,
+    BUFFER_SIZE.name,
+    MAX_DELAY.name,
+    SKIP_TLS.name,
+];
+
+const QUEUE_SIZE: Key = integer("queue-size-mb", 16, 1, 65_536);
+const ENDPOINTS_KEY: Key = Key { name: "endpoints", kind: Kind::Table(&ENDPOINTS) };
+const TIMEOUT: Key = duration("timeout", secs(10), Duration::from_millis(1), secs(3_600));
+const MAX_BATCH: Key = or_zero("max-batch-kb", 512, 1, 65_536);
+const MAX_IN_FLIGHT: Key = integer("max-in-flight", 8, 1, 256);
+const BUFFER_SIZE: Key = integer("buffer-size-mb", 0, 0, 65_536);
+const MAX_DELAY: Key =
+    duration("max-delay-interval", secs(10), Duration::from_millis(1), secs(3_600));
+const SKIP_TLS: Key = Key { name: "skip-tls-verification", kind: Kind::Boolean };
+
+const fn text(name: &'static str) -> Key {
+    Key { name, kind: Kind::Text }
+}
+
+const fn integer(name: &'static str, default: i64, min: i64, max: i64) -> Key {
+    Key { name, kind: Kind::Integer { default, min, max, zero: false } }
+}
+
+const fn or_zero(name: &'static str, default: i64, min: i64, max: i64) -> Key {
+    Key { name, kind: Kind::Integer { default, min, max, zero: true } }
+}
+
+const fn duration(name: &'static str, default: Duration, min: Duration, max: Duration) -> Key {
+    Key { name, kind: Kind::Duration { default, min, max } }
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}

@@ -1,0 +1,99 @@
+//! What a configuration would run, for `-check` and for the log at start.
+
+use super::{Config, HttpListener, HttpTarget, Output, Target, UdpListener, duration};
+use std::fmt;
+
+/// Shows a [`Config`], one paragraph per listener; no newline at its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary<'a>(&'a Config);
+
+impl Config {
+    /// What would be run: the listeners with their outputs, one paragraph each.
+    #[must_use]
+    pub fn summary(&self) -> Summary<'_> {
+        Summary(self)
+    }
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const MIB_U64: u64 = 1024 * 1024;
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Config { http, udp, admin, http_threads, shutdown_timeout } = self.0;
+        for listener in udp {
+            udp_listener(f, listener)?;
+        }
+        for listener in http {
+            http_listener(f, listener)?;
+        }
+        if let Some(bind) = admin {
+            writeln!(f, "admin on tcp {bind}: /metrics, /ping\n")?;
+        }
+        if !http.is_empty() || admin.is_some() {
+            write!(f, "http-threads: {http_threads}; ")?;
+        }
+        write!(f, "queues drain for at most {} when stopped", duration::show(*shutdown_timeout))
+    }
+}
+
+fn udp_listener(f: &mut fmt::Formatter<'_>, listener: &UdpListener) -> fmt::Result {
+    let UdpListener { name, bind, precision, read_buffer_bytes, workers, batch_wait, outputs } =
+        listener;
+    writeln!(f, "udp {name:?} on udp {bind}")?;
+    write!(f, "  precision {}, ", precision.as_str())?;
+    match read_buffer_bytes {
+        0 => write!(f, "the system's read buffer, ")?,
+        bytes => write!(f, "read buffer {bytes} bytes, ")?,
+    }
+    let plural = if *workers == 1 { "" } else { "s" };
+    writeln!(f, "{workers} worker{plural}, batches wait {}", duration::show(*batch_wait))?;
+    all_outputs(f, outputs)
+}
+
+fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Result {
+    let HttpListener {
+        name,
+        bind,
+        ping_status,
+        default_retention_policy,
+        body_bytes_max,
+        bodies_bytes_max,
+        outputs,
+    } = listener;
+    writeln!(f, "http {name:?} on tcp {bind}")?;
+    write!(f, "  bodies up to {} MiB, ", body_bytes_max / MIB)?;
+    write!(f, "{} MiB together, ping answers {ping_status}", bodies_bytes_max / MIB)?;
+    if let Some(policy) = default_retention_policy {
+        write!(f, ", default retention policy {policy:?}")?;
+    }
+    writeln!(f)?;
+    all_outputs(f, outputs)
+}
+
+fn all_outputs(f: &mut fmt::Formatter<'_>, outputs: &[Output]) -> fmt::Result {
+    for Output { name, queue_bytes_max, target } in outputs {
+        write!(f, "  -> {name:?}: ")?;
+        match target {
+            Target::Udp(target) => write!(f, "udp {}, mtu {}", target.location, target.mtu)?,
+            Target::Http(target) => http_target(f, target)?,
+        }
+        writeln!(f, ", queue {} MiB", queue_bytes_max / MIB_U64)?;
+    }
+    writeln!(f)
+}
+
+fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
+    let HttpTarget { authority, write_path, timeout, batch_bytes_max, in_flight_max, database } =
+        target;
+    write!(f, "http://{authority}{write_path}")?;
+    if let Some(database) = database {
+        write!(f, ", database {:?}", database.name)?;
+        if let Some(policy) = &database.retention_policy {
+            write!(f, ", retention policy {policy:?}")?;
+        }
+    }
+    write!(f, ", timeout {}, ", duration::show(*timeout))?;
+    write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)
+}

@@ -1,0 +1,287 @@
+//! Reads a request body into memory: whole, inflated, within its limits.
+//!
+//! Called by the endpoints that take a body. [`Budget`] bounds what all bodies of a listener hold
+//! together, across its threads: it is charged as a body grows, not as its length is announced.
+//! Does not look at what a body says.
+
+use super::answer::{self, Answer};
+use flate2::bufread::MultiGzDecoder;
+use http_body_util::BodyExt;
+use hyper::StatusCode;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
+use hyper::http::HeaderValue;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A body of which nothing comes for this long is given up.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// The first allocation of a body; it doubles from there.
+const FIRST_BYTES: usize = 4 * 1024;
+/// How much is inflated before other requests of the thread get their turn.
+const INFLATE_BYTES: usize = 64 * 1024;
+
+/// What all bodies of one listener may hold together.
+#[derive(Debug)]
+pub struct Budget {
+    bytes_max: usize,
+    held: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of `bytes_max` bytes, none of it used.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, held: AtomicUsize::new(0) }
+    }
+
+    /// Bytes held now.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.bytes_max;
+        if !fits {
+            self.give(bytes);
+        }
+        fits
+    }
+
+    fn give(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Why a body was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// Larger than the limit, in bytes; as sent or inflated.
+    TooLarge(usize),
+    /// The listener's budget is used up by other bodies.
+    Busy,
+    /// Nothing came for too long.
+    Stalled,
+    /// The connection ended before the body did, or its framing is broken.
+    CutOff(String),
+    /// Not gzip, or cut short.
+    BadGzip(String),
+    /// A `Content-Encoding` that the relay cannot read.
+    UnknownEncoding,
+}
+
+impl Unreadable {
+    pub(super) fn into_answer(self) -> Answer {
+        match self {
+            Self::TooLarge(limit) => answer::error(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                &format!("the body is larger than {limit} bytes: send it in smaller parts"),
+            ),
+            Self::Busy => busy(),
+            Self::Stalled => answer::error(
+                StatusCode::BAD_REQUEST,
+                &format!("the body stopped: nothing came for {} s", IDLE_MAX.as_secs()),
+            ),
+            Self::CutOff(why) => {
+                answer::error(StatusCode::BAD_REQUEST, &format!("the body was cut off: {why}"))
+            }
+            Self::BadGzip(why) => {
+                answer::error(StatusCode::BAD_REQUEST, &format!("the body is not gzip: {why}"))
+            }
+            Self::UnknownEncoding => answer::error(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unknown Content-Encoding: gzip and identity are taken",
+            ),
+        }
+    }
+}
+
+fn busy() -> Answer {
+    let mut answer = answer::error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many request bodies are being read: try again",
+    );
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+/// Bytes whose memory is charged to a budget for as long as they are held.
+#[derive(Debug)]
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    budget: Arc<Budget>,
+    /// Never grown beyond this: the body's length where it is known.
+    expected: usize,
+}
+
+impl Held {
+    /// Holds nothing yet. `expected` bytes, if known, spare the last doubling.
+    pub(super) fn new(budget: &Arc<Budget>, expected: Option<usize>) -> Self {
+        let expected = expected.unwrap_or(usize::MAX);
+        Self { bytes: Vec::new(), budget: Arc::clone(budget), expected }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Unreadable> {
+        let (needed, before) = (self.bytes.len() + bytes.len(), self.bytes.capacity());
+        if needed > before {
+            let doubled = (before * 2).max(FIRST_BYTES).min(self.expected);
+            let grow = needed.max(doubled) - self.bytes.len();
+            let charge = self.bytes.len() + grow - before;
+            if !self.budget.take(charge) {
+                return Err(Unreadable::Busy);
+            }
+            self.bytes.reserve_exact(grow);
+            // The allocator may give more than was asked for: what is charged is what is freed.
+            let more = self.bytes.capacity() - before - charge;
+            self.budget.held.fetch_add(more, Ordering::Relaxed);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Lets go of the budget: from here on a queue's limit bounds the bytes.
+    pub(super) fn release(mut self) -> Vec<u8> {
+        self.budget.give(self.bytes.capacity());
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() > bytes.len() + bytes.len() / 4 {
+            bytes.shrink_to_fit();
+        }
+        bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give(self.bytes.capacity());
+    }
+}
+
+/// Reads a body to its end, at most `bytes_max` bytes as sent and as inflated.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: &mut Incoming,
+    budget: &Arc<Budget>,
+    bytes_max: usize,
+) -> Result<Held, Unreadable> {
+    let gzip = is_gzip(headers)?;
+    let announced = body.size_hint().exact();
+    if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
+        return Err(Unreadable::TooLarge(bytes_max));
+    }
+    // One more, for the newline that the last line may lack.
+    let expected = announced.and_then(|bytes| usize::try_from(bytes).ok()).map(|n| n + 1);
+    let mut held = Held::new(budget, expected);
+    loop {
+        let frame = match tokio::time::timeout(IDLE_MAX, body.frame()).await {
+            Err(_) => return Err(Unreadable::Stalled),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(Unreadable::CutOff(error.to_string())),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Some(data) = frame.data_ref() else { continue };
+        if held.bytes().len() + data.len() > bytes_max {
+            return Err(Unreadable::TooLarge(bytes_max));
+        }
+        held.push(data)?;
+    }
+    if gzip { inflate(&held, bytes_max).await } else { Ok(held) }
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Unreadable> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
+    let (first, second) = (encodings.next(), encodings.next());
+    let encoding = first.map_or(&b"identity"[..], HeaderValue::as_bytes).trim_ascii();
+    let is = |name: &str| encoding.eq_ignore_ascii_case(name.as_bytes());
+    match second {
+        None if is("gzip") || is("x-gzip") => Ok(true),
+        None if is("identity") || encoding.is_empty() => Ok(false),
+        _ => Err(Unreadable::UnknownEncoding),
+    }
+}
+
+async fn inflate(packed: &Held, bytes_max: usize) -> Result<Held, Unreadable> {
+    let mut decoder = MultiGzDecoder::new(packed.bytes());
+    let mut held = Held::new(&packed.budget, None);
+    let mut part = vec![0; INFLATE_BYTES];
+    loop {
+        let n = decoder.read(&mut part).map_err(|error| Unreadable::BadGzip(error.to_string()))?;
+        if n == 0 {
+            return Ok(held);
+        }
+        if held.bytes().len() + n > bytes_max {
+            return Err(Unreadable::TooLarge(bytes_max));
+        }
+        held.push(&part[..n])?;
+        // The runtime starts others' I/O only when it waits for some itself: a plain yield would
+        // not let them on.
+        drop(tokio_uring::no_op().await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+
+    fn packed(budget: &Arc<Budget>, bytes: &[u8]) -> Held {
+        let mut held = Held::new(budget, None);
+        held.push(bytes).expect("within the budget");
+        held
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).expect("writing to memory");
+        encoder.finish().expect("writing to memory")
+    }
+
+    fn inflated(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, Unreadable> {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let result = {
+            let held = packed(&budget, bytes);
+            tokio_uring::start(inflate(&held, bytes_max)).map(Held::release)
+        };
+        assert_eq!(budget.held(), 0, "everything was given back");
+        result
+    }
+
+    #[test]
+    fn inflates_members_and_refuses_what_is_cut_bad_or_large() {
+        let (one, two) = (gzip(b"a f=1 1\n"), gzip(b"b f=2 2\n"));
+        let both = [one.clone(), two].concat();
+        assert_eq!(inflated(&both, 100).as_deref(), Ok(&b"a f=1 1\nb f=2 2\n"[..]));
+        for cut in 0..one.len() {
+            let result = inflated(&one[..cut], 100);
+            assert!(matches!(result, Err(Unreadable::BadGzip(_))), "{cut}: {result:?}");
+        }
+        assert!(matches!(inflated(b"not gzip", 100), Err(Unreadable::BadGzip(_))));
+        let bomb = gzip(&vec![b'x'; 100_000]);
+        assert_eq!(inflated(&bomb, 99_999), Err(Unreadable::TooLarge(99_999)));
+        assert_eq!(inflated(&bomb, 100_000).map(|bytes| bytes.len()), Ok(100_000));
+    }
+
+    #[test]
+    fn a_budget_is_shared_grows_with_the_bytes_and_is_given_back() {
+        let budget = Arc::new(Budget::new(10_000));
+        let mut one = Held::new(&budget, Some(100));
+        one.push(&[0; 60]).expect("it fits");
+        assert_eq!(budget.held(), 100, "what is expected, not more");
+        let mut two = Held::new(&budget, None);
+        assert_eq!(two.push(&[0; 9_901]), Err(Unreadable::Busy));
+        two.push(&[0; 9_900]).expect("it fits exactly");
+        assert_eq!(one.push(&[0; 100]), Err(Unreadable::Busy));
+        drop(two);
+        one.push(&[0; 100]).expect("there is room again");
+        assert_eq!(one.release().len(), 160);
+        assert_eq!(budget.held(), 0);
+    }
+}

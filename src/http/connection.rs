@@ -1,0 +1,120 @@
+//! Connections: accepted, served by hyper, ended in order.
+//!
+//! Called by `http::run`, once per listening socket. An operation in flight is never dropped: its
+//! socket is shut down and it is waited for, so that no buffer is freed under the kernel.
+
+use super::Site;
+use crate::stop::Stop;
+use crate::stream::Socket;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use std::cell::Cell;
+use std::io;
+use std::net::Shutdown;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout_at};
+use tokio_uring::net::{TcpListener, TcpStream};
+
+/// Connections open at once per listening socket, that is per listener and thread; more wait in
+/// the kernel's backlog. An idle one holds about 12 KiB.
+pub const CONNECTIONS_MAX: u32 = 4_096;
+/// Bytes of a request's head; a larger one is answered 431.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that hyper gathers of a body before it hands them on.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// A connection on which no whole request head came for this long is closed: clients that write
+/// once a minute keep theirs.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long and for how many bytes a client may go on sending what was refused already.
+const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// After a failed accept (no file descriptors left) others may have closed theirs.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// At the drain deadline the backends answer for what is left: clients still get to know.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Accepts and serves until a stop is requested, then until all connections are closed.
+pub(super) async fn accept(
+    socket: std::net::TcpListener,
+    site: Rc<Site>,
+    mut stop: Stop,
+) -> io::Result<()> {
+    // io_uring waits by itself; on a non-blocking socket it would answer EAGAIN instead.
+    socket.set_nonblocking(false)?;
+    let closer = socket.try_clone()?;
+    let listener = TcpListener::from_std(socket);
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    while !stop.requested() {
+        let place = tokio::select! {
+            biased;
+            _ = stop.wait() => break,
+            place = Arc::clone(&room).acquire_owned() => place.expect("it is never closed"),
+        };
+        let mut accepting = pin!(listener.accept());
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait() => {
+                socket2::SockRef::from(&closer).shutdown(Shutdown::Both)?;
+                accepting.await
+            }
+            accepted = &mut accepting => accepted,
+        };
+        match accepted {
+            Ok((tcp, _)) => {
+                site.count(|metrics| metrics.connections.add(1));
+                let served = serve(tcp, Rc::clone(&site), stop.clone(), place);
+                drop(tokio_uring::spawn(served));
+            }
+            Err(_) if stop.requested() => {}
+            Err(error) => {
+                tracing::debug!("accepting a connection failed: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(room.acquire_many(CONNECTIONS_MAX).await);
+    Ok(())
+}
+
+async fn serve(tcp: TcpStream, site: Rc<Site>, mut stop: Stop, place: OwnedSemaphorePermit) {
+    let socket = Socket::new(tcp);
+    let unread = Rc::new(Cell::new(false));
+    let service = service_fn(|request| site.respond(request, &unread));
+    let served = {
+        let connection = builder().serve_connection(socket.stream(), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            biased;
+            served = connection.as_mut() => served,
+            deadline = stop.wait() => {
+                connection.as_mut().graceful_shutdown();
+                timeout_at((deadline + FAREWELL).into(), connection).await.unwrap_or(Ok(()))
+            }
+        }
+    };
+    if served.is_err_and(|error| error.is_parse()) {
+        site.count(|metrics| metrics.unreadable.add(1));
+    }
+    if unread.get() {
+        socket.linger(LINGER_BYTES_MAX, LINGER_TIMEOUT).await;
+    }
+    socket.close().await;
+    drop(place);
+}
+
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        // A client that has nothing more to send still waits for its answer.
+        .half_close(true);
+    builder
+}

@@ -1,0 +1,183 @@
+//! The lines of a request body, as one sealed batch, or why there is none.
+//!
+//! Called by the write endpoints. Pure. A body whose lines are all as they shall go out is sealed
+//! as the bytes that came in; from the first line on that is not, it is copied.
+
+use super::body::{Budget, Held, Unreadable};
+use crate::batch::Batch;
+use crate::line::{Item, Line, Lines, Reason, Refused};
+use crate::timestamp::Precision;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a body holds.
+#[derive(Debug)]
+pub(super) struct Points {
+    /// `None` if there are no valid lines, or some that are not.
+    pub(super) batch: Option<Arc<Batch>>,
+    /// Valid lines.
+    pub(super) lines: u64,
+    /// Lines refused, by [`Reason`].
+    pub(super) refused: [u64; Reason::COUNT],
+    /// About the first line that was refused.
+    pub(super) first_refused: Option<String>,
+}
+
+/// How much of a bad line is repeated to the client.
+const SHOWN_BYTES: usize = 100;
+
+/// Reads the lines of `body`. Lines without a timestamp get `stamp`, which is in `precision`.
+pub(super) fn read(
+    mut body: Held,
+    budget: &Arc<Budget>,
+    precision: Precision,
+    stamp: i64,
+) -> Result<Points, Unreadable> {
+    if body.bytes().last().is_some_and(|&last| last != b'\n') {
+        body.push(b"\n")?;
+    }
+    let stamp = itoa::Buffer::new().format(stamp).to_owned();
+    let mut points =
+        Points { batch: None, lines: 0, refused: [0; Reason::COUNT], first_refused: None };
+    let mut out = Out { body: body.bytes(), clean: 0, copy: None, ends: Vec::new(), stamp, budget };
+    for item in Lines::new(body.bytes(), precision) {
+        match item {
+            Item::Line(line) => {
+                points.lines += 1;
+                // After a bad line the rest is only looked at to count it.
+                if points.first_refused.is_none() {
+                    out.push(&line)?;
+                }
+            }
+            Item::Refused(refused) => {
+                points.refused[refused.reason as usize] += 1;
+                points.first_refused.get_or_insert_with(|| describe(&refused));
+            }
+        }
+    }
+    if points.lines > 0 && points.first_refused.is_none() {
+        let whole = out.clean == body.bytes().len();
+        let (mut copy, ends) = (out.copy, out.ends);
+        if copy.is_none() && !whole {
+            // Clean lines, then comments or blank lines: only the tail must go.
+            let mut lines = Held::new(budget, ends.last().map(|&end| end as usize));
+            lines.push(&body.bytes()[..ends.last().map_or(0, |&end| end as usize)])?;
+            copy = Some(lines);
+        }
+        let bytes = copy.unwrap_or(body).release();
+        points.batch = Some(Batch::from_body(Bytes::from(bytes), ends));
+    }
+    Ok(points)
+}
+
+struct Out<'a> {
+    body: &'a [u8],
+    /// How far the lines tile the body: from its start, each ended by one newline, none missing.
+    clean: usize,
+    /// The lines as they go out, once one of them is not as it came.
+    copy: Option<Held>,
+    ends: Vec<u32>,
+    stamp: String,
+    budget: &'a Arc<Budget>,
+}
+
+impl Out<'_> {
+    fn push(&mut self, line: &Line<'_>) -> Result<(), Unreadable> {
+        if self.copy.is_none() {
+            let rest = &self.body[self.clean..];
+            let next = std::ptr::eq(rest.as_ptr(), line.bytes.as_ptr());
+            let ended = rest.get(line.bytes.len()) == Some(&b'\n');
+            if line.stamped && next && ended {
+                self.clean += line.bytes.len() + 1;
+                return self.end(self.clean);
+            }
+            let mut copy = Held::new(self.budget, None);
+            copy.push(&self.body[..self.clean])?;
+            self.copy = Some(copy);
+        }
+        let copy = self.copy.as_mut().expect("it was made just now");
+        copy.push(line.bytes)?;
+        if !line.stamped {
+            copy.push(b" ")?;
+            copy.push(self.stamp.as_bytes())?;
+        }
+        copy.push(b"\n")?;
+        let end = copy.bytes().len();
+        self.end(end)
+    }
+
+    fn end(&mut self, at: usize) -> Result<(), Unreadable> {
+        let end = u32::try_from(at).map_err(|_| Unreadable::TooLarge(u32::MAX as usize))?;
+        self.ends.push(end);
+        Ok(())
+    }
+}
+
+fn describe(refused: &Refused<'_>) -> String {
+    let cut = refused.bytes.len() > SHOWN_BYTES;
+    let shown = String::from_utf8_lossy(&refused.bytes[..refused.bytes.len().min(SHOWN_BYTES)]);
+    let (dots, reason, number) =
+        (if cut { "..." } else { "" }, refused.reason.as_str(), refused.number);
+    format!("unable to parse '{shown}{dots}': {reason} (line {number})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(budget: &Arc<Budget>, bytes: &[u8]) -> Held {
+        let mut held = Held::new(budget, Some(bytes.len() + 1));
+        held.push(bytes).expect("within the budget");
+        held
+    }
+
+    fn sealed(body: &[u8]) -> (bool, Vec<u8>, Vec<u32>) {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let held = held(&budget, body);
+        let address = held.bytes().as_ptr();
+        let points = read(held, &budget, Precision::Nanosecond, 9).expect("within the budget");
+        let batch = points.batch.expect("there are valid lines");
+        assert_eq!(budget.held(), 0, "sealed bytes are the queues' to bound");
+        let same = std::ptr::eq(batch.bytes().as_ptr(), address);
+        (same, batch.bytes().to_vec(), batch.ends().to_vec())
+    }
+
+    #[test]
+    fn clean_bodies_go_out_as_the_bytes_that_came_in() {
+        let clean = b"a f=1 1\nb f=2 2\n";
+        assert_eq!(sealed(clean), (true, clean.to_vec(), vec![8, 16]));
+        assert_eq!(sealed(&clean[..15]), (true, clean.to_vec(), vec![8, 16]), "no last newline");
+    }
+
+    #[test]
+    fn a_line_that_differs_is_copied_with_all_after_it() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let body = b"a f=1 1\n b f=2\r\nc f=3 3\n";
+        let (ends, stamp) = (Vec::new(), "9".into());
+        let mut out = Out { body, clean: 0, copy: None, ends, stamp, budget: &budget };
+        for (bytes, stamped) in [(&body[..7], true), (&body[9..14], false), (&body[16..23], true)] {
+            out.push(&Line { bytes, stamped, start: 0 }).expect("within the budget");
+        }
+        let copy = out.copy.expect("the second line differs").release();
+        assert_eq!(copy, b"a f=1 1\nb f=2 9\nc f=3 3\n");
+        assert_eq!(out.ends, [8, 16, 24]);
+    }
+
+    #[test]
+    fn an_empty_body_holds_nothing() {
+        let budget = Arc::new(Budget::new(100));
+        for body in [&b""[..], b"\n"] {
+            let points = read(held(&budget, body), &budget, Precision::Second, 1);
+            let points = points.expect("within the budget");
+            assert!(points.batch.is_none() && points.lines == 0, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn names_the_bad_line_and_cuts_it() {
+        let reason = Reason::ALL[0];
+        let refused = Refused { reason, bytes: &[b'x'; 101], number: 7 };
+        let (xs, why) = ("x".repeat(100), reason.as_str());
+        assert_eq!(describe(&refused), format!("unable to parse '{xs}...': {why} (line 7)"));
+    }
+}

@@ -1,0 +1,103 @@
+//! The query string of a write: what the relay must know of it, and what the backends get.
+//!
+//! Called by the write endpoints. Pure. What the client sent goes on as it was sent, but for a
+//! retention policy that it left out and a spelling of the precision that InfluxDB 1.x misreads.
+
+use crate::timestamp::Precision;
+use form_urlencoded::{byte_serialize, parse};
+
+/// A write's parameters.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Query {
+    pub(super) precision: Precision,
+    /// For the backends, without `?`.
+    pub(super) forward: String,
+}
+
+/// Why the parameters are refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadQuery {
+    #[error("database is required: add db=NAME to the query")]
+    NoDatabase,
+    #[error("invalid precision '{0}': use n, u, ms, s, m or h")]
+    Precision(String),
+}
+
+/// Reads the query string of a write.
+pub(super) fn read(query: &str, default_rp: Option<&str>) -> Result<Query, BadQuery> {
+    // As in Go, the first of several values counts.
+    let first = |name: &str| {
+        parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    if first("db").unwrap_or_default().is_empty() {
+        return Err(BadQuery::NoDatabase);
+    }
+    let text = first("precision").unwrap_or_default();
+    let precision = Precision::parse(&text).ok_or_else(|| BadQuery::Precision(shown(&text)))?;
+    let mut forward = query.to_owned();
+    if matches!(text.as_str(), "us" | "\u{b5}") {
+        // InfluxDB 1.x takes a spelling that it does not know for nanoseconds.
+        forward = replace(&forward, "precision", precision.as_str());
+    }
+    if let Some(rp) = default_rp.filter(|_| first("rp").unwrap_or_default().is_empty()) {
+        forward = replace(&forward, "rp", rp);
+    }
+    Ok(Query { precision, forward })
+}
+
+/// The query with every `name` taken out and one added at its end.
+fn replace(query: &str, name: &str, value: &str) -> String {
+    let mut replaced = String::with_capacity(query.len() + name.len() + value.len() + 2);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        if parse(pair.as_bytes()).all(|(key, _)| key != name) {
+            replaced.push_str(pair);
+            replaced.push('&');
+        }
+    }
+    replaced.push_str(name);
+    replaced.push('=');
+    replaced.extend(byte_serialize(value.as_bytes()));
+    replaced
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(20).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forward(query: &str, rp: Option<&str>) -> String {
+        read(query, rp).expect("a valid query").forward
+    }
+
+    #[test]
+    fn goes_on_as_the_client_sent_it() {
+        let query = "u=me&p=a%26b+c&db=my%20db&consistency=one&precision=ms&x=1&x=2";
+        let read = read(query, None).expect("a valid query");
+        assert_eq!(read, Query { precision: Precision::Millisecond, forward: query.into() });
+    }
+
+    #[test]
+    fn adds_the_default_retention_policy_where_none_is_named() {
+        assert_eq!(forward("db=a", Some("one week")), "db=a&rp=one+week");
+        assert_eq!(forward("db=a&rp=&u=b", Some("w")), "db=a&u=b&rp=w");
+        assert_eq!(forward("db=a&rp=mine", Some("w")), "db=a&rp=mine");
+    }
+
+    #[test]
+    fn spells_microseconds_as_influxdb_does() {
+        assert_eq!(forward("precision=us&db=a", None), "db=a&precision=u");
+        assert_eq!(forward("precision=%C2%B5&db=a", None), "db=a&precision=u");
+    }
+
+    #[test]
+    fn refuses_a_missing_database_and_an_unknown_precision() {
+        for query in ["", "db=", "database=a", "rp=a&db"] {
+            assert_eq!(read(query, None), Err(BadQuery::NoDatabase), "{query}");
+        }
+        let bad = read("db=a&precision=days", None);
+        assert_eq!(bad, Err(BadQuery::Precision("days".into())));
+    }
+}

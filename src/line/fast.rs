@@ -1,0 +1,372 @@
+//! Finds the end of a common line and validates it, 64 bytes at a time, without looking at
+//! single bytes: masks of a block (see `simd`) go through the same few word operations whatever
+//! the line says. Called by `Lines`, for every line first.
+//!
+//! It vouches for a line or it does not; it never refuses one. A line with a backslash, an
+//! exponent, an `=` in the measurement, odd white space or any fault goes on to `scalar`.
+//!
+//! How: separators (commas, and the space before the fields) and equals signs must alternate, so
+//! the parity of how many came before tells which is which and whether a byte belongs to a key
+//! or to a value. Numbers are matched all at once: a cursor bit at each value's beginning moves
+//! over a run of digits when it is added to the mask of digits, because the carry runs through
+//! the ones and stops behind them. What is left over at the end of a block (a carry, a parity,
+//! a cursor shifted out) goes on into the next.
+
+use super::simd::{BLOCK, Masks, Simd};
+use super::value::{TimeLimit, is_boolean};
+
+/// A line that `fast` vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Clean {
+    /// The offset of its newline, or the input's length.
+    pub end: usize,
+    /// Whether it ends with a timestamp.
+    pub stamped: bool,
+}
+
+/// Longer lines go to `scalar`: only they can exceed the limit for keys.
+const LINE_BYTES_MAX: usize = 60_000;
+
+/// Lines that begin with one of these, or with a byte below, go to `scalar`: blanks, comments.
+const LAST_ODD_START: u8 = b'#';
+
+/// Validates the line at `start`, which is below the input's length.
+#[inline(always)]
+pub(super) fn clean<S: Simd>(
+    simd: S,
+    input: &[u8],
+    start: usize,
+    limit: TimeLimit,
+) -> Option<Clean> {
+    if input[start] <= LAST_ODD_START {
+        return None;
+    }
+    let mut state = State::new();
+    let mut tags = TagKeys::new();
+    let mut at = start;
+    loop {
+        let masks = masks(simd, input, at);
+        let block = state.block(simd, masks);
+        if block.words != 0 && !booleans(input, at, block.words) {
+            return None;
+        }
+        if block.bad != 0 || at - start > LINE_BYTES_MAX {
+            return None;
+        }
+        if block.tag_commas | block.tag_equals != 0 && !tags.note(at, &block) {
+            return None;
+        }
+        if block.time_space != 0 {
+            state.time_start = at + bit(block.time_space) + 1;
+        }
+        if block.end != 0 {
+            let end = at + bit(block.end);
+            return state.finish(input, end, limit).filter(|_| tags.differ(input));
+        }
+        at += BLOCK;
+        if at > input.len() {
+            // A string is open at the end.
+            return None;
+        }
+    }
+}
+
+/// The masks of the block at `at`; behind the input's end stands a newline.
+#[inline(always)]
+fn masks<S: Simd>(simd: S, input: &[u8], at: usize) -> Masks {
+    let left = &input[at..];
+    if let Some(block) = left.first_chunk() {
+        return simd.masks(block);
+    }
+    if let (Some(block), false) = (input.last_chunk(), left.is_empty()) {
+        return simd.masks(block).tail(BLOCK - left.len());
+    }
+    let mut padded = [b'\n'; BLOCK];
+    padded[..left.len()].copy_from_slice(left);
+    simd.masks(&padded)
+}
+
+/// The number of the lowest bit of `mask`.
+#[inline(always)]
+fn bit(mask: u64) -> usize {
+    mask.trailing_zeros() as usize
+}
+
+/// Only the lowest bit of `mask`.
+#[inline(always)]
+fn lowest(mask: u64) -> u64 {
+    mask & mask.wrapping_neg()
+}
+
+/// All bits up to the lowest of `mask`, that one too; all bits if `mask` is empty.
+#[inline(always)]
+fn through_lowest(mask: u64) -> u64 {
+    mask ^ mask.wrapping_sub(1)
+}
+
+/// All ones if the highest bit of `mask` is set, which is what goes on into the next block.
+#[inline(always)]
+fn spread_last(mask: u64) -> u64 {
+    0_u64.wrapping_sub(mask >> (BLOCK - 1))
+}
+
+/// `mask` moved one byte on, and what is shifted out kept in `carry` for the next block.
+#[inline(always)]
+fn next_byte(mask: u64, carry: &mut u64) -> u64 {
+    let moved = mask << 1 | *carry;
+    *carry = mask >> (BLOCK - 1);
+    moved
+}
+
+/// Moves each bit of `cursors` behind the run of ones in `run` that it stands on.
+#[inline(always)]
+fn behind_run(cursors: u64, run: u64, carry: &mut bool) -> u64 {
+    let (sum, first) = run.overflowing_add(cursors);
+    let (sum, second) = sum.overflowing_add(u64::from(*carry));
+    *carry = first | second;
+    sum & !run
+}
+
+/// What one block says.
+struct Block {
+    /// Not zero: not a line to vouch for.
+    bad: u64,
+    /// Where field values begin that are neither numbers nor strings.
+    words: u64,
+    tag_commas: u64,
+    tag_equals: u64,
+    /// The space before the timestamp.
+    time_space: u64,
+    /// The line's end.
+    end: u64,
+}
+
+/// What goes on from one block of a line into the next. Fields of type `u64` are all ones or all
+/// zeros, or a single carried bit.
+struct State {
+    in_key: u64,
+    in_time: u64,
+    in_string: u64,
+    /// Whether the last separator or equals sign was a separator.
+    in_item_key: u64,
+    /// The equals signs of the fields in the block before.
+    equals_before: u64,
+    opened: u64,
+    value: u64,
+    closed: u64,
+    after_minus: u64,
+    whole: bool,
+    after_dot: u64,
+    fraction: bool,
+    after_suffix: u64,
+    time_opened: u64,
+    /// Offset of the timestamp in the input.
+    time_start: usize,
+}
+
+impl State {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            in_key: !0,
+            in_time: 0,
+            in_string: 0,
+            in_item_key: 0,
+            equals_before: 0,
+            // The measurement may not be empty either.
+            opened: 1,
+            value: 0,
+            closed: 0,
+            after_minus: 0,
+            whole: false,
+            after_dot: 0,
+            fraction: false,
+            after_suffix: 0,
+            time_opened: 0,
+            time_start: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn block<S: Simd>(&mut self, simd: S, masks: Masks) -> Block {
+        // Without backslashes every quote opens or closes; that it may is checked below.
+        let mut string = 0;
+        if masks.quote | self.in_string != 0 {
+            string = simd.prefix_parity(masks.quote) ^ self.in_string;
+            self.in_string = spread_last(string);
+        }
+        let newline = masks.newline & !string;
+        let end = lowest(newline);
+        let within = through_lowest(newline) ^ end;
+        let plain = within & !string;
+
+        // Key, fields and timestamp: up to the first space, up to the second, and the rest.
+        let space = masks.space & plain;
+        let key_end = lowest(space) & self.in_key;
+        let key = through_lowest(key_end) & self.in_key & within;
+        self.in_key &= 0_u64.wrapping_sub(u64::from(key_end == 0));
+        let behind_key = within & !key;
+        let fields_space = space & behind_key & !self.in_time;
+        let time_space = lowest(fields_space);
+        let fields = behind_key & through_lowest(fields_space) & !self.in_time;
+        let time = behind_key & !fields;
+        self.in_time |= 0_u64.wrapping_sub(u64::from(time_space != 0));
+
+        let head = (key | fields) & plain;
+        let comma = masks.comma & head;
+        let equals = masks.equals & head;
+        let separator = comma | key_end;
+        let marks = separator | equals;
+        let stops = time_space | end;
+        let in_item_key = simd.prefix_parity(marks) ^ self.in_item_key;
+        self.in_item_key = spread_last(in_item_key);
+        let mut bad = separator & !in_item_key | (equals | stops) & in_item_key;
+        // Nothing between two marks is empty, and no run of digits is endless.
+        bad |= next_byte(marks, &mut self.opened) & (marks | stops);
+        bad |= masks.backslash & within;
+        bad |= u64::from(masks.digit == !0);
+        bad |= time & !masks.digit | next_byte(time_space, &mut self.time_opened) & end;
+
+        let field_equals = equals & fields;
+        let value = next_byte(field_equals, &mut self.value);
+        let ends = comma | stops;
+        if masks.quote | self.closed != 0 {
+            bad |= masks.quote & within & string & !value;
+            let closes = masks.quote & within & !string;
+            bad |= next_byte(closes, &mut self.closed) & !ends;
+        }
+        let (numbers_bad, words) = self.numbers(&masks, value & !masks.quote, field_equals, ends);
+        self.equals_before = field_equals;
+        Block {
+            bad: bad | numbers_bad,
+            words,
+            tag_commas: comma & key,
+            tag_equals: equals & key,
+            time_space,
+            end,
+        }
+    }
+
+    /// Matches `-? digits (. digits?)?` or `-? digits i` from each bit of `starts` to one of
+    /// `ends`. What is wrong, and where values begin that do not begin like such a number.
+    #[inline(always)]
+    fn numbers(&mut self, masks: &Masks, starts: u64, equals: u64, ends: u64) -> (u64, u64) {
+        let minus = starts & masks.minus;
+        let first = starts & !minus | next_byte(minus, &mut self.after_minus);
+        let words = first & !masks.digit;
+        let whole = behind_run(first & masks.digit, masks.digit, &mut self.whole);
+        let dot = whole & masks.dot;
+        let after_dot = next_byte(dot, &mut self.after_dot);
+        let fraction = behind_run(after_dot, masks.digit, &mut self.fraction);
+        let suffix = whole & masks.suffix;
+        let after_suffix = next_byte(suffix, &mut self.after_suffix);
+        let mut bad = (whole & !dot & !suffix | fraction | after_suffix) & !ends;
+        if suffix != 0 {
+            // Up to 18 digits are in range: the equals sign stands at most 19 bytes before.
+            let mut near = u128::from(equals) << BLOCK | u128::from(self.equals_before);
+            for step in [1, 2, 4, 8, 4] {
+                near |= near << step;
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "the upper half of 128 bits")]
+            let near = (near >> BLOCK) as u64;
+            bad |= suffix & !near;
+        }
+        (bad, words)
+    }
+
+    #[inline(always)]
+    fn finish(&self, input: &[u8], end: usize, limit: TimeLimit) -> Option<Clean> {
+        let stamped = self.in_time != 0;
+        if stamped && !limit.surely_holds(end - self.time_start, input[self.time_start]) {
+            return None;
+        }
+        (self.in_key == 0).then_some(Clean { end, stamped })
+    }
+}
+
+/// Whether a boolean stands at each bit of `words`, in the block at `at`.
+#[inline(never)]
+fn booleans(input: &[u8], at: usize, mut words: u64) -> bool {
+    while words != 0 {
+        let word = at + bit(words);
+        let rest = input.get(word..).unwrap_or_default();
+        let len = rest.iter().take(6).position(|b| matches!(b, b',' | b' ' | b'\n'));
+        if input[word - 1] != b'=' || !is_boolean(&rest[..len.unwrap_or(rest.len())]) {
+            return false;
+        }
+        words &= words - 1;
+    }
+    true
+}
+
+/// Where the tag keys of a line stand, to see whether one is repeated.
+struct TagKeys {
+    starts: [u32; Self::MAX],
+    ends: [u32; Self::MAX],
+    started: usize,
+    ended: usize,
+}
+
+impl TagKeys {
+    /// More tags are left to `scalar`.
+    const MAX: usize = 16;
+
+    #[inline(always)]
+    fn new() -> Self {
+        Self { starts: [0; Self::MAX], ends: [0; Self::MAX], started: 0, ended: 0 }
+    }
+
+    /// Notes the keys in the block at `at`; false if there are too many.
+    #[inline(always)]
+    fn note(&mut self, at: usize, block: &Block) -> bool {
+        let Ok(at) = u32::try_from(at) else { return false };
+        let (mut commas, mut equals) = (block.tag_commas, block.tag_equals);
+        while commas != 0 {
+            let Some(start) = self.starts.get_mut(self.started) else { return false };
+            *start = at + commas.trailing_zeros() + 1;
+            self.started += 1;
+            commas &= commas - 1;
+        }
+        while equals != 0 {
+            let Some(end) = self.ends.get_mut(self.ended) else { return false };
+            *end = at + equals.trailing_zeros();
+            self.ended += 1;
+            equals &= equals - 1;
+        }
+        true
+    }
+
+    /// Whether no two keys are equal.
+    #[inline(always)]
+    fn differ(&self, input: &[u8]) -> bool {
+        let mut heads = [0_u64; Self::MAX];
+        for tag in 0..self.started {
+            heads[tag] = self.head(tag, input);
+            for other in 0..tag {
+                if heads[tag] == heads[other] && self.key(tag, input) == self.key(other, input) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn key<'a>(&self, tag: usize, input: &'a [u8]) -> &'a [u8] {
+        &input[self.starts[tag] as usize..self.ends[tag] as usize]
+    }
+
+    /// The first eight bytes of a key, zeros behind it.
+    #[inline(always)]
+    fn head(&self, tag: usize, input: &[u8]) -> u64 {
+        let start = self.starts[tag] as usize;
+        let unused_bytes = 8_usize.saturating_sub(self.ends[tag] as usize - start);
+        let rest = &input[start..];
+        let head = rest.first_chunk().copied().unwrap_or_else(|| {
+            let mut padded = [0; 8];
+            padded[..rest.len()].copy_from_slice(rest);
+            padded
+        });
+        u64::from_le_bytes(head) << (8 * unused_bytes)
+    }
+}

@@ -1,0 +1,215 @@
+//! Puts a [`Registry`] into Prometheus' text format. Called by `/metrics`.
+//!
+//! A listener's counters are summed over its threads: who needs to see one thread has `top -H`.
+//! Every metric has a row in `docs/metrics.md`; a test compares the two.
+
+use super::{Backend, Counter, Drop, Endpoint, Histogram, HttpWorker, Registry, UdpWorker};
+use crate::line::Reason;
+use std::fmt::Write;
+
+/// The `Content-Type` of what [`render`] gives.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Status classes as their `code` label.
+const CODES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "none"];
+
+/// All counters of `registry`, as they are now.
+#[must_use]
+pub fn render(registry: &Registry) -> String {
+    let mut text = Text(String::with_capacity(16 * 1024));
+    text.family("build_info", "gauge", "1, with the version that runs.");
+    text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    text.family("start_time_seconds", "gauge", "When the relay started, since the epoch.");
+    text.sample("start_time_seconds", &[], registry.started_s);
+    udp(&mut text, registry);
+    http(&mut text, registry);
+    backends(&mut text, registry);
+    text.0
+}
+
+type Get<T> = fn(&T) -> &Counter;
+
+#[rustfmt::skip]
+const UDP: [(&str, &str, Get<UdpWorker>); 8] = [
+    ("udp_datagrams_received_total", "Datagrams taken.", |w| &w.datagrams),
+    ("udp_bytes_received_total", "Their payload.", |w| &w.bytes),
+    ("udp_lines_received_total", "Lines accepted and offered to every backend.", |w| &w.lines),
+    ("udp_kernel_drops_total", "Datagrams dropped by a full socket buffer.", |w| &w.kernel_drops),
+    ("udp_datagrams_truncated_total", "Datagrams cut by the receive buffer.", |w| &w.truncated),
+    ("udp_buffers_exhausted_total", "Receives that found no buffer.", |w| &w.buffers_exhausted),
+    ("udp_receive_errors_total", "Receives that failed.", |w| &w.errors),
+    ("udp_batches_total", "Batches handed to the backends.", |w| &w.batches),
+];
+
+fn udp(text: &mut Text, registry: &Registry) {
+    for (name, help, get) in UDP {
+        text.family(name, "counter", help);
+        for listener in &registry.udp {
+            let sum: u64 = listener.workers.iter().map(|worker| get(worker).get()).sum();
+            text.sample(name, &[("listener", &listener.name)], sum);
+        }
+    }
+    let name = "udp_lines_refused_total";
+    text.family(name, "counter", "Lines dropped because they are not line protocol.");
+    for listener in &registry.udp {
+        for reason in Reason::ALL {
+            let of = |worker: &UdpWorker| worker.refused[reason as usize].get();
+            let sum: u64 = listener.workers.iter().map(|worker| of(worker)).sum();
+            text.sample(name, &[("listener", &listener.name), ("reason", reason.label())], sum);
+        }
+    }
+}
+
+#[rustfmt::skip]
+const HTTP: [(&str, &str, Get<HttpWorker>); 5] = [
+    ("http_connections_total", "Connections accepted.", |w| &w.connections),
+    ("http_bytes_received_total", "Write bodies, inflated.", |w| &w.bytes),
+    ("http_lines_received_total", "Lines accepted and offered to every backend.", |w| &w.lines),
+    ("http_lines_refused_beside_total", "Good lines beside a refused one.", |w| &w.refused_beside),
+    ("http_unreadable_total", "Requests refused before their lines were read.", |w| &w.unreadable),
+];
+
+fn http(text: &mut Text, registry: &Registry) {
+    for (name, help, get) in HTTP {
+        text.family(name, "counter", help);
+        for listener in &registry.http {
+            let sum: u64 = listener.workers.iter().map(|worker| get(worker).get()).sum();
+            text.sample(name, &[("listener", &listener.name)], sum);
+        }
+    }
+    let name = "http_lines_refused_total";
+    text.family(name, "counter", "Lines refused because they are not line protocol.");
+    for listener in &registry.http {
+        for reason in Reason::ALL {
+            let of = |worker: &HttpWorker| worker.refused[reason as usize].get();
+            let sum: u64 = listener.workers.iter().map(|worker| of(worker)).sum();
+            text.sample(name, &[("listener", &listener.name), ("reason", reason.label())], sum);
+        }
+    }
+    let name = "http_requests_total";
+    text.family(name, "counter", "Requests answered.");
+    for listener in &registry.http {
+        for endpoint in Endpoint::ALL {
+            for (class, code) in CODES[..super::STATUS_CLASSES].iter().enumerate() {
+                let of = |worker: &HttpWorker| worker.answers[endpoint as usize][class].get();
+                let sum: u64 = listener.workers.iter().map(|worker| of(worker)).sum();
+                let labels =
+                    [("listener", &*listener.name), ("endpoint", endpoint.label()), ("code", code)];
+                text.sample(name, &labels, sum);
+            }
+        }
+    }
+}
+
+type Read = fn(&Backend) -> u64;
+
+#[rustfmt::skip]
+const BACKEND: [(&str, &str, &str, Read); 8] = [
+    ("backend_lines_taken_total", "counter", "Lines offered to the backend.", |b| b.taken.get()),
+    ("backend_lines_delivered_total", "counter", "Lines answered 2xx, or sent by UDP.",
+        |b| b.delivered.get()),
+    ("backend_bytes_delivered_total", "counter", "Their bytes.", |b| b.delivered_bytes.get()),
+    ("backend_queue_lines", "gauge", "Lines waiting or in flight.", |b| b.owed.lines()),
+    ("backend_queue_bytes", "gauge", "Their bytes.", |b| b.owed.bytes()),
+    ("backend_datagrams_sent_total", "counter", "Datagrams sent.", |b| b.datagrams.get()),
+    ("backend_udp_refused_total", "counter", "Times nobody listened at the backend's UDP port.",
+        |b| b.udp_refused.get()),
+    ("backend_send_errors_total", "counter", "UDP sends that failed otherwise.",
+        |b| b.send_errors.get()),
+];
+
+fn backends(text: &mut Text, registry: &Registry) {
+    for (name, kind, help, get) in BACKEND {
+        text.family(name, kind, help);
+        for backend in &registry.backends {
+            text.sample(name, &labels(backend), get(backend));
+        }
+    }
+    let name = "backend_lines_dropped_total";
+    text.family(name, "counter", "Lines that did not reach the backend.");
+    for backend in &registry.backends {
+        let [relay, output] = labels(backend);
+        for why in Drop::ALL {
+            let lines = backend.dropped[why as usize].get();
+            text.sample(name, &[relay, output, ("reason", why.label())], lines);
+        }
+    }
+    let name = "backend_requests_total";
+    text.family(name, "counter", "HTTP requests sent, by answer.");
+    for backend in &registry.backends {
+        let [relay, output] = labels(backend);
+        for (counter, code) in backend.requests.iter().zip(CODES) {
+            text.sample(name, &[relay, output, ("code", code)], counter.get());
+        }
+    }
+    let name = "backend_request_duration_seconds";
+    text.family(name, "histogram", "HTTP requests that were answered, from start to answer.");
+    for backend in &registry.backends {
+        histogram(text, name, labels(backend), &backend.latency);
+    }
+}
+
+fn labels(backend: &Backend) -> [(&str, &str); 2] {
+    [("relay", &backend.relay), ("backend", &backend.name)]
+}
+
+fn histogram(text: &mut Text, name: &str, labels: [(&str, &str); 2], histogram: &Histogram) {
+    let [relay, output] = labels;
+    let (bucket, mut total) = (format!("{name}_bucket"), 0);
+    for (i, count) in histogram.counts().into_iter().enumerate() {
+        total += count;
+        let le = if i < Histogram::BUCKETS {
+            seconds(Histogram::bound_us(i))
+        } else {
+            "+Inf".to_owned()
+        };
+        text.sample(&bucket, &[relay, output, ("le", &le)], total);
+    }
+    text.sample(&format!("{name}_sum"), &labels, seconds(histogram.sum_us()));
+    text.sample(&format!("{name}_count"), &labels, total);
+}
+
+/// Microseconds as decimal seconds, exactly.
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+/// Text in the making. Writing to a `String` cannot fail.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let text = &mut self.0;
+        let _ = write!(text, "# HELP ringrelay_{name} {help}\n# TYPE ringrelay_{name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.0.push_str("ringrelay_");
+        self.0.push_str(name);
+        for (i, (label, value)) in labels.iter().enumerate() {
+            self.0.push(if i == 0 { '{' } else { ',' });
+            self.0.push_str(label);
+            self.0.push_str("=\"");
+            self.escaped(value);
+            self.0.push('"');
+        }
+        if !labels.is_empty() {
+            self.0.push('}');
+        }
+        let _ = writeln!(self.0, " {value}");
+    }
+
+    fn escaped(&mut self, value: &str) {
+        for c in value.chars() {
+            match c {
+                '\\' => self.0.push_str("\\\\"),
+                '"' => self.0.push_str("\\\""),
+                '\n' => self.0.push_str("\\n"),
+                c => self.0.push(c),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

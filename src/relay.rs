@@ -1,0 +1,200 @@
+//! Wiring only: makes the queues, binds the sockets, starts and pins the threads, stops in order.
+//!
+//! The only file that sees every room. Starting is all or nothing: every socket is bound and every
+//! ring made before [`Relay::start`] answers, and a failure names the key and the remedy. Stopping
+//! goes down the data path: fronts, then queues up to the deadline, then the books are read.
+
+mod books;
+mod plan;
+mod start_error;
+mod threads;
+
+pub use books::Books;
+pub use start_error::StartError;
+
+use crate::batch::{BatchBuilder, Pool};
+use crate::config::{Config, HttpListener, Target, UdpListener};
+use crate::metrics::Registry;
+use crate::ring::{ReceiveRing, Waker};
+use crate::stop::Stopper;
+use crate::timestamp::Stamper;
+use crate::{backend, http, udp};
+use plan::{Bound, Plan, Sender};
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+pub use threads::Ended;
+use threads::Threads;
+
+/// A batch of a UDP worker: what fits one GSO send at an `mtu` of 1400, shorter segments padded.
+const BATCH_BYTES: usize = 60 << 10;
+/// Full batches that a worker keeps for use again.
+const POOLED_BATCHES: usize = 32;
+
+/// A running relay.
+pub struct Relay {
+    registry: Arc<Registry>,
+    stopper: Stopper,
+    wakers: Vec<Waker>,
+    fronts: Threads,
+    senders: Threads,
+    ended: crossbeam_channel::Receiver<Ended>,
+    shutdown_timeout: Duration,
+}
+
+impl Relay {
+    /// Binds everything, starts every thread, and answers once all of them are ready.
+    ///
+    /// # Errors
+    /// The first thing that could not be had; nothing is left running then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let (threads, shutdown_timeout) = (config.http_threads, config.shutdown_timeout);
+        let plan = Plan::make(config)?;
+        let (tell, ended) = crossbeam_channel::unbounded();
+        let mut relay = Self {
+            registry: Arc::new(plan.registry),
+            stopper: Stopper::default(),
+            wakers: Vec::new(),
+            fronts: Threads::new(tell.clone()),
+            senders: Threads::new(tell),
+            ended,
+            shutdown_timeout,
+        };
+        let started = relay
+            .start_senders(plan.senders)
+            .and_then(|()| relay.start_udp(plan.udp))
+            .and_then(|()| relay.start_http(plan.http, plan.admin, threads));
+        match started {
+            Ok(()) => Ok(relay),
+            Err(error) => {
+                drop(relay.stop());
+                Err(error)
+            }
+        }
+    }
+
+    fn start_senders(&mut self, senders: Vec<Sender>) -> Result<(), StartError> {
+        for Sender { queue, target, metrics } in senders {
+            let stop = self.stopper.watch();
+            let name = format!("out-{}", metrics.name);
+            self.senders.spawn(name, move || match target {
+                Target::Udp(target) => {
+                    backend::udp::run(&queue, target, metrics, &stop);
+                    Ok(())
+                }
+                Target::Http(target) => backend::http::run(queue, target, metrics, stop),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn start_udp(
+        &mut self,
+        listeners: Vec<Bound<UdpSocket, UdpListener>>,
+    ) -> Result<(), StartError> {
+        for (index, Bound { sockets, listener, fanout }) in listeners.into_iter().enumerate() {
+            for (worker, socket) in sockets.into_iter().enumerate() {
+                let counters = Arc::clone(&self.registry.udp[index].workers[worker]);
+                let intake = udp::Intake {
+                    fanout: fanout.clone(),
+                    builder: BatchBuilder::new(Pool::new(POOLED_BATCHES, BATCH_BYTES)),
+                    precision: listener.precision,
+                    metrics: counters,
+                    stamper: Stamper::default(),
+                    kernel_drops_seen: 0,
+                };
+                let name = format!("udp-{}-{worker}", listener.name);
+                self.start_worker(name, worker, socket, intake, listener.batch_wait)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts one worker and waits until its ring is made, on its own thread.
+    fn start_worker(
+        &mut self,
+        name: String,
+        core: usize,
+        socket: UdpSocket,
+        intake: udp::Intake,
+        batch_wait: Duration,
+    ) -> Result<(), StartError> {
+        let stop = self.stopper.watch();
+        let (made, ready) = crossbeam_channel::bounded(1);
+        self.fronts.spawn(name, move || {
+            threads::pin(core);
+            let ring = match ReceiveRing::new(socket, udp::RECEIVE_BUFFERS) {
+                Ok(ring) => ring,
+                Err(error) => {
+                    drop(made.send(Err(error)));
+                    return Ok(());
+                }
+            };
+            drop(made.send(Ok(ring.waker())));
+            udp::Worker::new(ring, intake, batch_wait, stop).run()
+        })?;
+        let answer = ready.recv().map_err(|_| StartError::Died)?;
+        self.wakers.push(answer.map_err(StartError::Ring)?);
+        Ok(())
+    }
+
+    fn start_http(
+        &mut self,
+        listeners: Vec<Bound<TcpListener, HttpListener>>,
+        mut admin: Option<TcpListener>,
+        threads: usize,
+    ) -> Result<(), StartError> {
+        let mut shares: Vec<Vec<http::Listener>> = (0..threads).map(|_| Vec::new()).collect();
+        for (index, Bound { sockets, listener, fanout }) in listeners.into_iter().enumerate() {
+            let bodies = Arc::new(http::Budget::new(listener.bodies_bytes_max));
+            let listener = Arc::new(listener);
+            for (thread, socket) in sockets.into_iter().enumerate() {
+                shares[thread].push(http::Listener {
+                    socket,
+                    config: Arc::clone(&listener),
+                    fanout: fanout.clone(),
+                    metrics: Arc::clone(&self.registry.http[index].workers[thread]),
+                    bodies: Arc::clone(&bodies),
+                });
+            }
+        }
+        for (thread, listeners) in shares.into_iter().enumerate() {
+            let admin = admin.take().map(|socket| http::Admin { socket });
+            if listeners.is_empty() && admin.is_none() {
+                continue;
+            }
+            let (registry, stop) = (Arc::clone(&self.registry), self.stopper.watch());
+            self.fronts.spawn(format!("http-{thread}"), move || {
+                http::run(listeners, admin, registry, stop)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Tells of every thread that ends: while nobody has said stop, that is a ring that failed or
+    /// a defect, and the relay must go down rather than lose data in silence.
+    #[must_use]
+    pub fn ended(&self) -> crossbeam_channel::Receiver<Ended> {
+        self.ended.clone()
+    }
+
+    /// Every counter.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Stops in order and answers the closing books.
+    #[must_use]
+    pub fn stop(mut self) -> Books {
+        self.stopper.stop(Instant::now() + self.shutdown_timeout);
+        for waker in &self.wakers {
+            if let Err(error) = waker.wake() {
+                tracing::warn!(%error, "a UDP worker could not be woken; it looks by itself soon");
+            }
+        }
+        self.fronts.join();
+        self.senders.join();
+        Books::read(&self.registry)
+    }
+}

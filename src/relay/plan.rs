@@ -1,0 +1,148 @@
+//! The first half of starting: every queue made and every socket bound, no thread yet.
+
+use super::StartError;
+use crate::config::{self, Config, HttpListener, Target, UdpListener};
+use crate::fanout::{Fanout, Output};
+use crate::metrics::{self, Registry};
+use crate::queue::{self, Limits, Receiver};
+use crate::sys;
+use crate::write::{Destination, Write};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+
+/// Writes that may wait for one backend; the byte limit is usually the tighter one.
+const QUEUED_WRITES: usize = 8192;
+
+/// Everything that the threads will be given.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) registry: Registry,
+    pub(super) senders: Vec<Sender>,
+    pub(super) udp: Vec<Bound<UdpSocket, UdpListener>>,
+    pub(super) http: Vec<Bound<TcpListener, HttpListener>>,
+    pub(super) admin: Option<TcpListener>,
+}
+
+/// A listener with its queues made and its sockets bound: one per thread.
+pub(super) struct Bound<Socket, Listener> {
+    pub(super) sockets: Vec<Socket>,
+    pub(super) listener: Listener,
+    pub(super) fanout: Fanout,
+}
+
+/// A backend whose queue is made.
+pub(super) struct Sender {
+    pub(super) queue: Receiver<Write>,
+    pub(super) target: Target,
+    pub(super) metrics: Arc<metrics::Backend>,
+}
+
+impl Plan {
+    /// Makes the queues and binds the sockets of a whole configuration.
+    pub(super) fn make(config: Config) -> Result<Self, StartError> {
+        let mut plan = Self::default();
+        for listener in config.udp {
+            plan.bind_udp(listener)?;
+        }
+        for listener in config.http {
+            plan.bind_http(listener, config.http_threads)?;
+        }
+        if let Some(address) = config.admin {
+            plan.bind_admin(address)?;
+        }
+        Ok(plan)
+    }
+
+    fn bind_udp(&mut self, listener: UdpListener) -> Result<(), StartError> {
+        let failed = |error| StartError::bind("udp", &listener.name, listener.bind, error);
+        let sockets = sys::bind_udp(listener.bind, listener.workers).map_err(failed)?;
+        for socket in &sockets {
+            sys::set_receive_options(socket).map_err(failed)?;
+            set_read_buffer(socket, &listener).map_err(failed)?;
+        }
+        announce(&listener.name, sockets[0].local_addr().map_err(failed)?);
+        self.registry.udp.push(metrics::UdpListener {
+            name: Arc::clone(&listener.name),
+            workers: sockets.iter().map(|_| Arc::default()).collect(),
+        });
+        let outputs = listener.outputs.iter();
+        let outputs = outputs.map(|output| {
+            let destination = match &output.target {
+                Target::Http(config::HttpTarget { database: Some(database), .. }) => {
+                    Destination::database(database, listener.precision)
+                }
+                _ => Destination::default(),
+            };
+            self.output(&listener.name, output, destination)
+        });
+        let fanout = Fanout::new(outputs.collect());
+        self.udp.push(Bound { sockets, listener, fanout });
+        Ok(())
+    }
+
+    fn bind_http(&mut self, listener: HttpListener, threads: usize) -> Result<(), StartError> {
+        let failed = |error| StartError::bind("http", &listener.name, listener.bind, error);
+        let sockets = sys::bind_tcp(listener.bind, threads).map_err(failed)?;
+        announce(&listener.name, sockets[0].local_addr().map_err(failed)?);
+        self.registry.http.push(metrics::HttpListener {
+            name: Arc::clone(&listener.name),
+            workers: sockets.iter().map(|_| Arc::default()).collect(),
+        });
+        let outputs = listener.outputs.iter();
+        let outputs =
+            outputs.map(|output| self.output(&listener.name, output, Destination::default()));
+        let fanout = Fanout::new(outputs.collect());
+        self.http.push(Bound { sockets, listener, fanout });
+        Ok(())
+    }
+
+    fn bind_admin(&mut self, address: SocketAddr) -> Result<(), StartError> {
+        let failed = |error| StartError::bind("admin", "admin", address, error);
+        let socket = sys::bind_tcp(address, 1).map_err(failed)?.remove(0);
+        announce("admin", socket.local_addr().map_err(failed)?);
+        self.admin = Some(socket);
+        Ok(())
+    }
+
+    /// Makes the queue of one backend; its thread's end is kept in `senders`.
+    fn output(
+        &mut self,
+        relay: &Arc<str>,
+        output: &config::Output,
+        destination: Destination,
+    ) -> Output {
+        let limits = Limits { items_max: QUEUED_WRITES, bytes_max: output.queue_bytes_max };
+        let (push, pop) = queue::bounded(limits);
+        let owed = Arc::clone(push.owed());
+        let metrics =
+            Arc::new(metrics::Backend::new(Arc::clone(relay), Arc::clone(&output.name), owed));
+        self.registry.backends.push(Arc::clone(&metrics));
+        let target = output.target.clone();
+        self.senders.push(Sender { queue: pop, target, metrics: Arc::clone(&metrics) });
+        Output { queue: push, metrics, destination: Arc::new(destination) }
+    }
+}
+
+/// The line that tells people and tests which port was bound.
+fn announce(relay: &str, address: SocketAddr) {
+    tracing::info!(%relay, addr = %address, "listening");
+}
+
+fn set_read_buffer(socket: &UdpSocket, listener: &UdpListener) -> io::Result<()> {
+    let wanted = listener.read_buffer_bytes;
+    if wanted == 0 {
+        return Ok(());
+    }
+    let granted = sys::set_read_buffer(socket, wanted)?;
+    if granted < wanted {
+        tracing::warn!(
+            relay = %listener.name,
+            wanted,
+            granted,
+            "the kernel granted less than read-buffer asks for: \
+             set sysctl net.core.rmem_max={wanted}, or grant CAP_NET_ADMIN"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Named threads whose end is told: one that ends before its time must not go unnoticed.
+
+use super::StartError;
+use crate::sys;
+use crossbeam_channel::Sender;
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+/// A thread that ended, and why.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The thread's name.
+    pub thread: String,
+    /// The error it ended with; `None` for a panic or an end without one.
+    pub error: Option<String>,
+}
+
+/// A set of threads that are joined together.
+#[derive(Debug)]
+pub(super) struct Threads {
+    ended: Sender<Ended>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+/// Tells on drop, so that a panic is told too.
+struct Teller {
+    ended: Sender<Ended>,
+    what: Ended,
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        drop(self.ended.send(self.what.clone()));
+    }
+}
+
+impl Threads {
+    /// A set whose ends are told to `ended`.
+    pub(super) fn new(ended: Sender<Ended>) -> Self {
+        Self { ended, handles: Vec::new() }
+    }
+
+    /// Starts a thread. The kernel shows the first 15 bytes of `name`.
+    pub(super) fn spawn(
+        &mut self,
+        name: String,
+        body: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let what = Ended { thread: name.clone(), error: None };
+        let ended = self.ended.clone();
+        let handle = Builder::new()
+            .name(name)
+            .spawn(move || {
+                let mut teller = Teller { ended, what };
+                teller.what.error = body().err().map(|error| error.to_string());
+            })
+            .map_err(StartError::Thread)?;
+        self.handles.push(handle);
+        Ok(())
+    }
+
+    /// Waits for all of them.
+    pub(super) fn join(&mut self) {
+        for handle in self.handles.drain(..) {
+            // A panic was told already.
+            drop(handle.join());
+        }
+    }
+}
+
+/// Pins the calling thread; where that is forbidden, the scheduler does as well as it can.
+pub(super) fn pin(core: usize) {
+    if let Err(error) = sys::pin_thread(core) {
+        tracing::warn!(core, %error, "this thread could not be pinned to its core");
+    }
+}

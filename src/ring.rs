@@ -1,0 +1,251 @@
+//! One `io_uring` ring that receives datagrams of one UDP socket: multishot `recvmsg` into a ring
+//! of provided buffers, waiting for many completions at a time.
+//!
+//! A [`ReceiveRing`] is made and used on one thread (`DEFER_TASKRUN`), by a `udp` worker and by
+//! loadgen's floor. It knows nothing of lines: it hands out payloads and lends each buffer to
+//! the kernel again as soon as its payload was looked at. Its interface is safe.
+#![expect(unsafe_code, reason = "the kernel writes into memory that it was lent")]
+
+mod buffers;
+pub mod cmsg;
+
+use buffers::BufferRing;
+use io_uring::types::{CancelBuilder, Fd, RecvMsgOut, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use rustix::event::{EventfdFlags, eventfd};
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Room for the sender's address in front of each payload.
+const NAME_BYTES: u32 = 28; // netinet/in.h: `struct sockaddr_in6`
+/// Room for the control messages: the GRO stride (`c_int`) and the drop counter (`u32`).
+const CONTROL_BYTES: usize = 2 * cmsg::space(size_of::<u32>());
+/// linux/io_uring.h: `struct io_uring_recvmsg_out`.
+const HEADER_BYTES: usize = 16;
+/// The largest payload, by UDP over IPv6, and what stands in front of it, in whole pages.
+const BUFFER_BYTES: usize =
+    (HEADER_BYTES + NAME_BYTES as usize + CONTROL_BYTES + 65_535).next_multiple_of(4096);
+
+const BUFFER_GROUP: u16 = 0;
+const RECEIVE: u64 = 1;
+const WAKE: u64 = 2;
+
+/// A ring, its socket and its buffers.
+pub struct ReceiveRing {
+    /// Declared first: dropped first, before the memory that the kernel may write into.
+    ring: IoUring,
+    buffers: BufferRing,
+    template: Box<libc::msghdr>,
+    socket: UdpSocket,
+    wake: Arc<OwnedFd>,
+    /// The kernel can wait for a minimum time (6.12 and newer).
+    has_min_wait: bool,
+    armed: bool,
+}
+
+/// Ends a wait of a [`ReceiveRing`] from another thread.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<OwnedFd>);
+
+/// What a drained completion brought.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// One datagram, or several of one sender that the kernel joined.
+    Datagrams(Received<'a>),
+    /// The receive ended for want of free buffers; it is armed again at the next wait.
+    BuffersExhausted,
+    /// The receive ended with an error; it is armed again at the next wait.
+    Failed(io::Error),
+}
+
+/// The payload of one completion.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// The datagrams' bytes, one behind the other.
+    pub payload: &'a [u8],
+    /// The length of each joined datagram but the last, which may be shorter; `None` if the
+    /// payload is one datagram.
+    pub stride: Option<usize>,
+    /// The kernel's running count of datagrams dropped at this socket, if it told.
+    pub kernel_drops: Option<u32>,
+    /// The payload was cut to the size of the buffer.
+    pub truncated: bool,
+}
+
+impl Waker {
+    /// Ends the current wait, or the next one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wake(&self) -> io::Result<()> {
+        rustix::io::write(&*self.0, &1u64.to_ne_bytes())?;
+        Ok(())
+    }
+}
+
+impl ReceiveRing {
+    /// A ring over `socket` with `buffers` buffers (a power of two) of 68 KiB each. To be called
+    /// on the thread that will use it.
+    ///
+    /// # Errors
+    /// The kernel's: `EPERM` where `io_uring` is forbidden, `ENOSYS` where it is missing,
+    /// `EINVAL` on kernels older than 6.1, `ENOMEM` where the memory-lock limit is too low.
+    pub fn new(socket: UdpSocket, buffers: u16) -> io::Result<Self> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_cqsize(u32::from(buffers) * 2)
+            .build(8)?;
+        let has_min_wait = ring.params().is_feature_min_timeout();
+        let mut buffers = BufferRing::new(buffers, BUFFER_BYTES)?;
+        buffers.lend(usize::from(buffers.entries()));
+        // SAFETY: `buffers` is page-aligned, has as many entries as it says, and outlives the
+        // ring, which is dropped before it (and see `Drop`).
+        unsafe {
+            ring.submitter().register_buf_ring_with_flags(
+                buffers.address(),
+                buffers.entries(),
+                BUFFER_GROUP,
+                0,
+            )?;
+        }
+        // SAFETY: all zeroes is a valid `msghdr`: null pointers and zero lengths.
+        let mut template: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+        template.msg_namelen = NAME_BYTES;
+        template.msg_controllen = CONTROL_BYTES;
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let mut this = Self { ring, buffers, template, socket, wake, has_min_wait, armed: false };
+        let poll = opcode::PollAdd::new(Fd(this.wake.as_raw_fd()), libc::POLLIN as u32);
+        this.push(&poll.build().user_data(WAKE));
+        Ok(this)
+    }
+
+    /// What ends this ring's wait from another thread.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::clone(&self.wake))
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
+    /// The socket's file descriptor.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Waits until `want` completions are there, or `gather` has passed and one is, or `idle` has
+    /// passed, or the waker was called.
+    ///
+    /// # Errors
+    /// The kernel's, but for those that only mean "look now": a timeout, a signal, a full
+    /// completion queue.
+    pub fn wait(&mut self, want: usize, gather: Duration, idle: Duration) -> io::Result<()> {
+        self.arm();
+        if self.has_min_wait {
+            let idle = Timespec::from(idle);
+            let gather_us = u32::try_from(gather.as_micros()).unwrap_or(u32::MAX);
+            let args = SubmitArgs::new().timespec(&idle).min_wait_usec(gather_us);
+            return self.enter(want, &args);
+        }
+        let idle = Timespec::from(idle);
+        self.enter(1, &SubmitArgs::new().timespec(&idle))?;
+        let gather = Timespec::from(gather);
+        self.enter(want, &SubmitArgs::new().timespec(&gather))
+    }
+
+    fn enter(&self, want: usize, args: &SubmitArgs<'_, '_>) -> io::Result<()> {
+        match self.ring.submitter().submit_with_args(want, args) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // The time is up; a signal came; the completion queue is full and must be drained.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Hands every completion that is there to `each`, takes its buffer back, lends the kernel
+    /// buffers again until it has `lend` (at least one, at most all), and answers how many
+    /// completions there were. The buffers used last are lent first: they are in the cache.
+    pub fn drain(&mut self, lend: usize, mut each: impl FnMut(Event<'_>)) -> usize {
+        let mut count = 0;
+        let Self { ring, buffers, template, armed, .. } = self;
+        for completion in ring.completion() {
+            if completion.user_data() != RECEIVE {
+                continue;
+            }
+            count += 1;
+            *armed &= cqueue::more(completion.flags());
+            let Ok(length) = usize::try_from(completion.result()) else {
+                each(failure(-completion.result()));
+                continue;
+            };
+            let Some(id) = cqueue::buffer_select(completion.flags()) else {
+                continue;
+            };
+            if let Ok(out) = RecvMsgOut::parse(buffers.filled(id, length), template) {
+                let control = cmsg::Control::decode(out.control_data());
+                each(Event::Datagrams(Received {
+                    payload: out.payload_data(),
+                    stride: control.gro_stride,
+                    kernel_drops: control.kernel_drops,
+                    truncated: out.is_payload_truncated(),
+                }));
+            }
+            buffers.take_back(id);
+        }
+        self.buffers.lend(lend);
+        count
+    }
+
+    fn arm(&mut self) {
+        if !self.armed {
+            let receive = opcode::RecvMsgMulti::new(
+                Fd(self.socket.as_raw_fd()),
+                &raw const *self.template,
+                BUFFER_GROUP,
+            );
+            self.push(&receive.build().user_data(RECEIVE));
+            self.armed = true;
+        }
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: what the entries point to (the template, the file descriptors) belongs to
+        // `self` and outlives the ring.
+        let pushed = unsafe { self.ring.submission().push(entry) };
+        pushed.expect("at most two entries wait in a queue of eight");
+    }
+}
+
+fn failure(errno: i32) -> Event<'static> {
+    if errno == libc::ENOBUFS {
+        Event::BuffersExhausted
+    } else {
+        Event::Failed(io::Error::from_raw_os_error(errno))
+    }
+}
+
+impl Drop for ReceiveRing {
+    fn drop(&mut self) {
+        // The kernel tears a closed ring down later: cancel first, so that nothing is written
+        // into the buffers after they are freed.
+        let deadline = Some(Timespec::new().sec(5));
+        let cancelled = self.ring.submitter().register_sync_cancel(deadline, CancelBuilder::any());
+        let gone = match cancelled {
+            Ok(()) => true,
+            Err(error) => error.raw_os_error() == Some(libc::ENOENT),
+        };
+        if !gone || self.ring.submitter().unregister_buf_ring(BUFFER_GROUP).is_err() {
+            self.buffers.leak();
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The UDP front: one thread, one socket, one ring, one loop.
+//!
+//! A [`Worker`] waits for a batch of completions, cuts each payload into datagrams and lines, puts
+//! the good lines into a batch, counts the bad ones, seals what it has and hands it to `fanout`.
+//! No allocation, no log line and no system call per datagram. `relay` binds the socket and
+//! starts the thread.
+
+pub mod gather;
+
+use crate::batch::BatchBuilder;
+use crate::fanout::Fanout;
+use crate::line::{Item, Lines};
+use crate::metrics;
+use crate::ring::{Event, ReceiveRing, Received};
+use crate::segment::datagrams;
+use crate::stop::Stop;
+use crate::sys;
+use crate::timestamp::{Precision, Stamper};
+use crossbeam_utils::CachePadded;
+use gather::Gather;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Receive buffers of one worker, 68 KiB each; a page of memory is taken when it is first used.
+pub const RECEIVE_BUFFERS: u16 = 256;
+/// A wait ends early once this many completions are there: half of the receive buffers, so that
+/// the kernel never runs out of them while the worker looks at the others.
+const WANT_MAX: usize = RECEIVE_BUFFERS as usize / 2;
+/// How often an idle worker looks at the kernel's drop counter.
+const IDLE: Duration = Duration::from_millis(500);
+/// How long a stopping worker waits for the kernel to hand over what is queued.
+const LAST_LOOK: Duration = Duration::from_millis(1);
+/// Space, sign and digits of the longest timestamp, and the newline.
+const STAMP_BYTES: usize = 22;
+
+/// One worker: made and run on its own thread.
+pub struct Worker {
+    ring: ReceiveRing,
+    intake: Intake,
+    gather: Gather,
+    stop: Stop,
+}
+
+/// The path of a payload from the ring to the queues.
+pub struct Intake {
+    /// The backends' queues.
+    pub fanout: Fanout,
+    /// Takes the good lines.
+    pub builder: BatchBuilder,
+    /// The unit of timestamps.
+    pub precision: Precision,
+    /// This worker's counters.
+    pub metrics: Arc<CachePadded<metrics::UdpWorker>>,
+    /// Hands out stamps to datagrams that need one.
+    pub stamper: Stamper,
+    /// The kernel's drop counter when it was last looked at.
+    pub kernel_drops_seen: u32,
+}
+
+impl Worker {
+    /// A worker over `ring`, handing lines to `intake`; a busy one lets datagrams gather for up
+    /// to `batch_wait`.
+    #[must_use]
+    pub fn new(ring: ReceiveRing, intake: Intake, batch_wait: Duration, stop: Stop) -> Self {
+        Self { ring, intake, gather: Gather::new(batch_wait, WANT_MAX), stop }
+    }
+
+    /// Receives until told to stop; then takes what the kernel has queued already, and ends.
+    ///
+    /// # Errors
+    /// The ring's: those after which no datagram can be received any more.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.stop.requested() {
+            let (want, wait) = (self.gather.want(), self.gather.wait());
+            let (completions, bytes) = self.turn(want, wait, IDLE)?;
+            if self.gather.turned(completions, bytes) {
+                self.intake.hand_over();
+            }
+            self.intake.fanout.wake();
+            if completions == 0 {
+                self.intake.count_kernel_drops(sys::kernel_drops(self.ring.as_fd())?);
+            }
+        }
+        self.take_what_is_queued()
+    }
+
+    /// One wait, and all that came; answers how many completions and bytes that was.
+    fn turn(&mut self, want: usize, wait: Duration, idle: Duration) -> io::Result<(usize, usize)> {
+        let before = self.intake.metrics.bytes.get();
+        self.ring.wait(want, wait, idle)?;
+        let Self { ring, intake, .. } = self;
+        let completions = ring.drain(2 * want, |event| intake.take(event));
+        let bytes = self.intake.metrics.bytes.get() - before;
+        Ok((completions, usize::try_from(bytes).unwrap_or(usize::MAX)))
+    }
+
+    /// Shuts the socket for new datagrams, and takes those that the kernel has queued already.
+    fn take_what_is_queued(&mut self) -> io::Result<()> {
+        sys::refuse_datagrams(self.ring.socket())?;
+        while self.turn(1, Duration::ZERO, LAST_LOOK)?.0 > 0 {
+            self.intake.fanout.wake();
+        }
+        self.intake.hand_over();
+        self.intake.fanout.wake();
+        self.intake.count_kernel_drops(sys::kernel_drops(self.ring.as_fd())?);
+        Ok(())
+    }
+}
+
+impl Intake {
+    fn take(&mut self, event: Event<'_>) {
+        match event {
+            Event::Datagrams(received) => self.take_datagrams(&received),
+            Event::BuffersExhausted => self.metrics.buffers_exhausted.add(1),
+            Event::Failed(_) => self.metrics.errors.add(1),
+        }
+    }
+
+    fn take_datagrams(&mut self, received: &Received<'_>) {
+        if let Some(total) = received.kernel_drops {
+            self.count_kernel_drops(total);
+        }
+        self.metrics.bytes.add(received.payload.len() as u64);
+        for datagram in datagrams(received.payload, received.stride) {
+            self.metrics.datagrams.add(1);
+            self.take_datagram(datagram);
+        }
+        if received.truncated {
+            self.metrics.truncated.add(1);
+        }
+    }
+
+    fn take_datagram(&mut self, datagram: &[u8]) {
+        let mut stamp = None;
+        let mut lines = 0;
+        for item in Lines::new(datagram, self.precision) {
+            let line = match item {
+                Item::Line(line) => line,
+                Item::Refused(refused) => {
+                    self.metrics.refused[refused.reason as usize].add(1);
+                    continue;
+                }
+            };
+            if !self.builder.has_room(line.bytes.len() + STAMP_BYTES) {
+                self.hand_over();
+            }
+            if line.stamped {
+                self.builder.push(line.bytes);
+            } else {
+                let unit = self.precision.nanoseconds();
+                let stamper = &mut self.stamper;
+                let stamp = *stamp.get_or_insert_with(|| stamper.stamp(sys::now_ns()) / unit);
+                self.builder.push_stamped(line.bytes, stamp);
+            }
+            lines += 1;
+        }
+        self.metrics.lines.add(lines);
+    }
+
+    fn hand_over(&mut self) {
+        if let Some(batch) = self.builder.seal() {
+            self.metrics.batches.add(1);
+            self.fanout.offer(&batch);
+        }
+    }
+
+    fn count_kernel_drops(&mut self, total: u32) {
+        let new = total.wrapping_sub(self.kernel_drops_seen);
+        self.kernel_drops_seen = total;
+        self.metrics.kernel_drops.add(u64::from(new));
+    }
+}
