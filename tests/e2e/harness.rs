@@ -15,7 +15,7 @@ mod wait;
 
 pub(crate) use backend::{Gate, HttpBackend, Reply};
 pub(crate) use http::{Client, gzip};
-pub(crate) use metrics::{Metrics, names};
+pub(crate) use metrics::{Books, Metrics, names};
 pub(crate) use real::{InfluxDb, VictoriaMetrics, python, require, script};
 pub(crate) use relay::{Relay, binary, config_file, run};
 pub(crate) use toml::{http_listener, http_output, udp_listener, udp_output};

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 /// The names that the tests read, in this one place.
 pub(crate) mod names {
     pub(crate) const UDP_DATAGRAMS: &str = "ringrelay_udp_datagrams_received_total";
-    pub(crate) const UDP_ACCEPTED: &str = "ringrelay_udp_lines_accepted_total";
+    pub(crate) const UDP_ACCEPTED: &str = "ringrelay_udp_lines_received_total";
     pub(crate) const UDP_REFUSED: &str = "ringrelay_udp_lines_refused_total";
-    pub(crate) const HTTP_ACCEPTED: &str = "ringrelay_http_lines_accepted_total";
+    pub(crate) const HTTP_ACCEPTED: &str = "ringrelay_http_lines_received_total";
     pub(crate) const HTTP_REFUSED: &str = "ringrelay_http_lines_refused_total";
     pub(crate) const TAKEN: &str = "ringrelay_backend_lines_taken_total";
     pub(crate) const DELIVERED: &str = "ringrelay_backend_lines_delivered_total";

@@ -2,6 +2,7 @@
 //! own. Which part is missing is said aloud; with `RINGRELAY_REQUIRE_REAL=1` that is a failure.
 
 use super::{Client, run, wait_for};
+use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -153,14 +154,26 @@ impl InfluxDb {
         assert_eq!(answer.status(), 200, "{}", answer.text());
     }
 
-    /// Everything in a database: every series with its tags, columns and rows, times in
-    /// nanoseconds.
-    pub(crate) fn dump(&self, database: &str) -> serde_json::Value {
-        let target = format!("/query?db={database}&epoch=ns&q=SELECT+*+FROM+/.*/+GROUP+BY+*");
+    /// Everything in a database: every series with its tags, columns and rows, ordered by
+    /// measurement, times in nanoseconds.
+    pub(crate) fn dump(&self, database: &str) -> Value {
+        // One query over all measurements would mix up fields of one name and different types.
+        let names = self.query(database, "SHOW MEASUREMENTS");
+        let names = names.iter().flat_map(|series| series["values"].as_array()).flatten();
+        let select = |name: &Value| format!("SELECT * FROM {} GROUP BY *;", name[0]);
+        let all = names.map(select).collect::<String>();
+        Value::Array(if all.is_empty() { Vec::new() } else { self.query(database, &all) })
+    }
+
+    /// The series of all statements' results.
+    fn query(&self, database: &str, query: &str) -> Vec<Value> {
+        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let target = format!("/query?db={database}&epoch=ns&q={query}");
         let answer = Client::connect(self.http).get(&target);
         assert_eq!(answer.status(), 200, "{}", answer.text());
-        let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-        json["results"][0]["series"].clone()
+        let json: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let results = json["results"].as_array().cloned().unwrap_or_default();
+        results.iter().flat_map(|result| result["series"].as_array().cloned()).flatten().collect()
     }
 
     /// How many rows there are in a database.
@@ -220,7 +233,7 @@ impl VictoriaMetrics {
     }
 
     /// All series that match `selector`: their labels, values and times in milliseconds.
-    pub(crate) fn export(&self, selector: &str) -> Vec<serde_json::Value> {
+    pub(crate) fn export(&self, selector: &str) -> Vec<Value> {
         // Points become visible to queries once they are flushed.
         let flushed = Client::connect(self.http).get("/internal/force_flush");
         assert_eq!(flushed.status(), 200, "{}", flushed.text());

@@ -1,6 +1,6 @@
 //! The relay as a process.
 
-use super::{Client, DEADLINE, Metrics, wait_for};
+use super::{Books, Client, DEADLINE, Metrics, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -176,24 +176,40 @@ impl Drop for Relay {
 }
 
 impl Stopped {
-    /// The closing books: one `books` line per backend, its fields by name.
-    pub(crate) fn books(&self) -> Vec<BTreeMap<String, String>> {
-        let books = self.log.iter().filter_map(|line| message(line).strip_prefix("books "));
-        books.map(fields).collect()
+    /// The closing books of one backend.
+    #[track_caller]
+    pub(crate) fn books(&self, relay: &str, backend: &str) -> Books {
+        let mut found = self.all_books().into_iter();
+        let found = found.find(|(names, _)| names == &(relay.to_owned(), backend.to_owned()));
+        found.unwrap_or_else(|| panic!("no books of {backend}:\n{}", self.log.join("\n"))).1
+    }
+
+    fn all_books(&self) -> Vec<((String, String), Books)> {
+        let books = self.log.iter().filter_map(|line| message(line).strip_prefix("books closed "));
+        books.map(|text| closing(text).unwrap_or_else(|| panic!("no books: {text}"))).collect()
     }
 
     #[track_caller]
     fn books_close(&self) {
-        let books = self.books();
+        let books = self.all_books();
         assert!(!books.is_empty(), "no closing books in the log:\n{}", self.log.join("\n"));
-        for books in books {
-            let of = |key: &str| -> u64 {
-                let value = books.get(key).and_then(|value| value.parse().ok());
-                value.unwrap_or_else(|| panic!("no {key} in the closing books: {books:?}"))
-            };
-            assert_eq!(of("taken"), of("delivered") + of("dropped"), "{books:?}");
+        for (names, books) in books {
+            assert!(books.close() && books.queued == 0, "{names:?}: {books:?}");
         }
     }
+}
+
+/// Reads `relay=R backend=B taken=N delivered=N queued=N dropped=REASON=N REASON=N`.
+fn closing(text: &str) -> Option<((String, String), Books)> {
+    let (text, dropped) = text.split_once(" dropped=")?;
+    let mut fields = fields(text);
+    let count = |key: &str| fields.get(key)?.parse().ok();
+    let (taken, delivered, queued) = (count("taken")?, count("delivered")?, count("queued")?);
+    let reasons = dropped.split(' ').filter_map(|pair| pair.split_once('='));
+    let reasons = reasons.map(|(reason, lines)| Some((reason.to_owned(), lines.parse().ok()?)));
+    let dropped = reasons.collect::<Option<_>>()?;
+    let names = (fields.remove("relay")?, fields.remove("backend")?);
+    Some((names, Books { taken, delivered, queued, dropped }))
 }
 
 /// The message of a log line: what follows its time, level and target.

@@ -1,7 +1,7 @@
 """Uses the Python package `influxdb-client`, the client of InfluxDB 2, as far as the relay covers
 its API: it is pinged. Its writes go to /api/v2/write, which the relay answers with a clear error.
 
-usage: influxdb_client_v2.py HOST PORT
+usage: use_v2.py HOST PORT
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Writes points with the Python package `influxdb`, the client of InfluxDB 1.x.
 
-usage: influxdb_client.py http HOST PORT DATABASE
-       influxdb_client.py gzip HOST PORT DATABASE
-       influxdb_client.py udp HOST PORT
+usage: write_v1.py http HOST PORT DATABASE
+       write_v1.py gzip HOST PORT DATABASE
+       write_v1.py udp HOST PORT
 """
 
 import sys
