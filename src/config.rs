@@ -77,7 +77,7 @@ pub struct UdpListener {
     pub read_buffer_bytes: usize,
     /// `workers`: sockets and threads; default one per core, at most 4.
     pub workers: usize,
-    /// `batch-wait-us`: how long a worker gathers datagrams while traffic flows; default 1000 us.
+    /// `batch-wait-us`: how long a worker gathers datagrams while traffic flows; default 2000 us.
     pub batch_wait: Duration,
     /// The backends, in the file's order.
     pub outputs: Vec<Output>,
@@ -139,7 +139,7 @@ pub struct Database {
     pub retention_policy: Option<String>,
 }
 
-/// A configuration of the largest number of listeners and outputs, with long names, is smaller.
+/// The largest number of listeners and outputs needs less.
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Config {
@@ -189,9 +189,15 @@ fn parse(text: &str, file: &str, resolve: Resolve<'_>) -> Result<Config, ConfigE
         Ok(root) => {
             let root = Section::new(&schema::ROOT, &root, &report);
             root.validate();
-            let checked = check::check(root, resolve);
-            later::refuse(root);
-            checked
+            // A mistyped key would also be reported as a missing one: first things first.
+            if report.is_empty() {
+                root.check_bounds();
+                let checked = check::check(root, resolve);
+                later::refuse(root);
+                checked
+            } else {
+                None
+            }
         }
         Err(error) => {
             report.syntax(&error);

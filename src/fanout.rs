@@ -5,8 +5,28 @@ use crate::batch::Batch;
 use crate::metrics::{self, Drop};
 use crate::queue::Sender;
 use crate::write::{Answer, Client, Destination, Write};
+use std::fmt::Debug;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+
+/// A transport that may be used past the queue, on the front's own thread.
+///
+/// Handing a batch to another thread costs two context switches, more than a UDP send itself. So
+/// while nothing is queued for a backend, and the front has time, the front sends by itself.
+pub trait Direct: Debug + Send + Sync {
+    /// Sends and counts `write` if that can be done at once, without waiting for anything;
+    /// answers whether it was. The caller has made sure that nothing is queued before it.
+    fn try_send(&self, write: &Write) -> bool;
+}
+
+/// How a batch that nobody waits for is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// On this thread where that is possible: the front has time.
+    Direct,
+    /// Through the queue: the front is busy, and other cores can share the work.
+    Queue,
+}
 
 /// The queues of one listener's backends, in the file's order. Each front thread has a clone.
 #[derive(Clone, Debug)]
@@ -21,6 +41,8 @@ pub struct Output {
     pub queue: Sender<Write>,
     /// Its counters.
     pub metrics: Arc<metrics::Backend>,
+    /// The way past the queue, if the transport has one.
+    pub direct: Option<Arc<dyn Direct>>,
     /// The destination of writes that carry none of their own (those that came by UDP).
     pub destination: Arc<Destination>,
 }
@@ -34,10 +56,13 @@ impl Fanout {
 
     /// Offers a batch that nobody waits for, to each backend's own destination. Wakes nobody: a
     /// turn that offers several batches ends with one [`wake`](Self::wake).
-    pub fn offer(&self, batch: &Arc<Batch>) {
+    pub fn offer(&self, batch: &Arc<Batch>, hand: Hand) {
         for output in &self.outputs {
             let destination = Arc::clone(&output.destination);
-            output.push(Write { batch: Arc::clone(batch), destination, client: None });
+            let write = Write { batch: Arc::clone(batch), destination, client: None };
+            if hand == Hand::Queue || !output.send_directly(&write) {
+                output.push(write);
+            }
         }
     }
 
@@ -70,6 +95,16 @@ impl Fanout {
 }
 
 impl Output {
+    /// Order is kept: nothing owed means that all earlier writes of this front have been sent.
+    fn send_directly(&self, write: &Write) -> bool {
+        let Some(direct) = &self.direct else { return false };
+        let sent = self.queue.owed().lines() == 0 && direct.try_send(write);
+        if sent {
+            self.metrics.taken.add(write.batch.lines());
+        }
+        sent
+    }
+
     fn push(&self, write: Write) {
         let lines = write.batch.lines();
         self.metrics.taken.add(lines);

@@ -49,7 +49,7 @@ pub struct Listener {
     pub bodies: Arc<Budget>,
 }
 
-/// The `[admin]` address: serves `/metrics` and nothing else.
+/// The `[admin]` address: serves `/metrics` and `/ping`.
 #[derive(Debug)]
 pub struct Admin {
     /// Bound and listening.
@@ -159,7 +159,10 @@ impl Site {
             (write::PATH, Some(front)) => {
                 (Endpoint::Write, write::answer(front, &head, &mut body).await)
             }
-            (ping::PATH, Some(front)) => (Endpoint::Ping, ping::answer(front, &head)),
+            (ping::PATH, front) => {
+                let status = front.as_ref().map_or(204, |front| front.config.ping_status);
+                (Endpoint::Ping, ping::answer(status, &head))
+            }
             (metrics::PATH, _) => (Endpoint::Metrics, metrics::answer(&self.registry, &head)),
             _ => (Endpoint::Other, answer::not_found()),
         };

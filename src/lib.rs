@@ -21,6 +21,7 @@ pub mod queue;
 pub mod relay;
 pub mod ring;
 pub mod segment;
+pub mod signals;
 pub mod stop;
 pub mod stream;
 pub mod sys;

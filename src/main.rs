@@ -1,14 +1,13 @@
 //! The `ringrelay` command: arguments, allocator, logging, configuration, signals, exit code.
 
 use anyhow::Context;
-use crossbeam_channel::{Sender, select, unbounded};
+use crossbeam_channel::select;
 use ringrelay::cli::{self, Command, USAGE};
 
 use ringrelay::config::Config;
 use ringrelay::relay::Relay;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use std::io::Write;
+use ringrelay::signals;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -46,8 +45,7 @@ fn run(config: &Path, verbose: bool) -> ExitCode {
 
 /// Runs until a signal says stop, or a thread that should not end did.
 fn serve(relay: Relay) -> anyhow::Result<ExitCode> {
-    let (tell, signals) = unbounded();
-    forward_signals(tell).context("signal handlers could not be installed")?;
+    let signals = signals::stop_requests().context("signal handlers could not be installed")?;
     tracing::info!("ready");
     let mut code = ExitCode::SUCCESS;
     select! {
@@ -62,26 +60,15 @@ fn serve(relay: Relay) -> anyhow::Result<ExitCode> {
     Ok(if books.close() { code } else { ExitCode::FAILURE })
 }
 
-/// The first signal is told; the second one, of somebody who will not wait, ends the process.
-fn forward_signals(tell: Sender<&'static str>) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for (count, signal) in signals.forever().enumerate() {
-            if count > 0 {
-                tracing::error!("a second signal: what is queued is dropped, uncounted");
-                std::process::exit(128 + signal);
-            }
-            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-            tell.send(name).unwrap_or_else(|_| tracing::debug!("the relay stops already"));
-        }
-    })?;
-    Ok(())
-}
-
 fn log_to_stderr(verbose: bool) {
     let default = if verbose { "debug" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 fn check(config: &Path) -> ExitCode {

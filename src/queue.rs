@@ -47,13 +47,13 @@ impl Owed {
     /// Lines pushed and not settled.
     #[must_use]
     pub fn lines(&self) -> u64 {
-        self.lines.load(Ordering::Relaxed)
+        self.lines.load(Ordering::Acquire)
     }
 
     /// Takes off what the backend has settled: delivered or dropped, and counted as such.
     pub fn settle(&self, bytes: u64, lines: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.lines.fetch_sub(lines, Ordering::Relaxed);
+        self.lines.fetch_sub(lines, Ordering::Release);
     }
 }
 
@@ -115,9 +115,11 @@ impl<T: Weigh> Sender<T> {
         }
     }
 
-    /// Wakes the sender thread if it waits.
+    /// Wakes the sender thread if it waits while there is something to take.
     pub fn wake(&self) {
-        self.shared.waker.wake();
+        if self.channel.as_ref().is_some_and(|channel| !channel.is_empty()) {
+            self.shared.waker.wake();
+        }
     }
 
     /// The gauge of what the backend owes.

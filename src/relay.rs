@@ -13,13 +13,14 @@ pub use books::Books;
 pub use start_error::StartError;
 
 use crate::batch::{BatchBuilder, Pool};
-use crate::config::{Config, HttpListener, Target, UdpListener};
+use crate::config::{Config, HttpListener, UdpListener};
+use crate::fanout::Hand;
 use crate::metrics::Registry;
 use crate::ring::{ReceiveRing, Waker};
 use crate::stop::Stopper;
 use crate::timestamp::Stamper;
 use crate::{backend, http, udp};
-use plan::{Bound, Plan, Sender};
+use plan::{Bound, Plan, Sender, Transport};
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,15 +75,15 @@ impl Relay {
     }
 
     fn start_senders(&mut self, senders: Vec<Sender>) -> Result<(), StartError> {
-        for Sender { queue, target, metrics } in senders {
+        for Sender { queue, transport, metrics } in senders {
             let stop = self.stopper.watch();
             let name = format!("out-{}", metrics.name);
-            self.senders.spawn(name, move || match target {
-                Target::Udp(target) => {
-                    backend::udp::run(&queue, target, metrics, &stop);
+            self.senders.spawn(name, move || match transport {
+                Transport::Udp(transport) => {
+                    backend::udp::run(&queue, &transport, &stop);
                     Ok(())
                 }
-                Target::Http(target) => backend::http::run(queue, target, metrics, stop),
+                Transport::Http(target) => backend::http::run(queue, target, metrics, stop),
             })?;
         }
         Ok(())
@@ -98,6 +99,7 @@ impl Relay {
                 let intake = udp::Intake {
                     fanout: fanout.clone(),
                     builder: BatchBuilder::new(Pool::new(POOLED_BATCHES, BATCH_BYTES)),
+                    hand: Hand::Direct,
                     precision: listener.precision,
                     metrics: counters,
                     stamper: Stamper::default(),

@@ -8,7 +8,7 @@
 pub mod gather;
 
 use crate::batch::BatchBuilder;
-use crate::fanout::Fanout;
+use crate::fanout::{Fanout, Hand};
 use crate::line::{Item, Lines};
 use crate::metrics;
 use crate::ring::{Event, ReceiveRing, Received};
@@ -48,6 +48,8 @@ pub struct Intake {
     pub fanout: Fanout,
     /// Takes the good lines.
     pub builder: BatchBuilder,
+    /// How batches are handed on.
+    pub hand: Hand,
     /// The unit of timestamps.
     pub precision: Precision,
     /// This worker's counters.
@@ -74,7 +76,9 @@ impl Worker {
         while !self.stop.requested() {
             let (want, wait) = (self.gather.want(), self.gather.wait());
             let (completions, bytes) = self.turn(want, wait, IDLE)?;
-            if self.gather.turned(completions, bytes) {
+            let hand_over = self.gather.turned(completions, bytes);
+            self.intake.hand = if self.gather.is_busy() { Hand::Queue } else { Hand::Direct };
+            if hand_over {
                 self.intake.hand_over();
             }
             self.intake.fanout.wake();
@@ -161,7 +165,7 @@ impl Intake {
     fn hand_over(&mut self) {
         if let Some(batch) = self.builder.seal() {
             self.metrics.batches.add(1);
-            self.fanout.offer(&batch);
+            self.fanout.offer(&batch, self.hand);
         }
     }
 

@@ -52,7 +52,8 @@ pub fn run(
         let sender = Sender {
             queue,
             queue_open: true,
-            lanes: Lanes::default(),
+            // `max-batch-kb` is about the request, not about what its parts hold in memory.
+            lanes: Lanes::new(|write: &Write| write.batch.bytes().len() as u64),
             transport: Rc::new(Transport::new(target, open)),
             flights: JoinSet::new(),
             bytes_max,

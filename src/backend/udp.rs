@@ -7,6 +7,7 @@
 pub mod pack;
 
 use crate::config::UdpTarget;
+use crate::fanout::Direct;
 use crate::metrics::{self, Drop};
 use crate::queue::{Receiver, Weigh};
 use crate::ring::cmsg;
@@ -14,10 +15,11 @@ use crate::stop::Stop;
 use crate::sys;
 use crate::write::Write;
 use pack::{Datagram, Packer};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{MsgHdr, SockRef};
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// linux/udp.h: `UDP_MAX_SEGMENTS` of the oldest kernel that is served.
@@ -35,34 +37,61 @@ const SEND_BUFFER_BYTES: usize = 4 << 20;
 /// empty lines.
 static PADDING: [u8; SEND_BYTES_MAX] = [b'\n'; SEND_BYTES_MAX];
 
-/// The sender of one UDP backend: the body of a thread `out-<backend>`.
-pub struct Backend {
+/// One UDP backend. Its socket is used by one thread at a time: by the sender thread for what was
+/// queued, or by a front directly while nothing is queued. Its counters are written under the lock.
+#[derive(Debug)]
+pub struct Transport(Mutex<Backend>);
+
+#[derive(Debug)]
+struct Backend {
     target: UdpTarget,
     metrics: Arc<metrics::Backend>,
     socket: Option<Connected>,
     tried: Option<Instant>,
 }
 
+#[derive(Debug)]
 struct Connected {
     socket: UdpSocket,
     has_gso: bool,
 }
 
+impl Transport {
+    /// A backend that connects when it is first used.
+    #[must_use]
+    pub fn new(target: UdpTarget, metrics: Arc<metrics::Backend>) -> Self {
+        Self(Mutex::new(Backend { target, metrics, socket: None, tried: None }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Backend> {
+        self.0.lock().expect("a sender that panicked has ended the relay")
+    }
+}
+
+impl Direct for Transport {
+    fn try_send(&self, write: &Write) -> bool {
+        let Ok(mut backend) = self.0.try_lock() else { return false };
+        let writable = backend.socket.as_ref().is_some_and(Connected::is_writable);
+        if writable {
+            backend.send(write);
+        }
+        writable
+    }
+}
+
 /// Sends everything that comes through `queue` until the fronts are gone, or until the drain
-/// deadline: what is left then is dropped and counted.
-pub fn run(
-    queue: &Receiver<Write>,
-    target: UdpTarget,
-    metrics: Arc<metrics::Backend>,
-    stop: &Stop,
-) {
-    let mut backend = Backend { target, metrics, socket: None, tried: None };
+/// deadline: what is left then is dropped and counted. The body of a thread `out-<backend>`.
+pub fn run(queue: &Receiver<Write>, transport: &Transport, stop: &Stop) {
+    transport.lock().connect();
     while let Some(write) = queue.pop_blocking() {
+        let mut backend = transport.lock();
         if stop.deadline().is_some_and(|deadline| Instant::now() > deadline) {
-            super::settle(&backend.metrics, &write, super::Outcome::Dropped(Drop::Shutdown));
+            backend.metrics.drop_lines(Drop::Shutdown, write.lines());
         } else {
+            backend.connect();
             backend.send(&write);
         }
+        queue.owed().settle(write.bytes(), write.lines());
     }
 }
 
@@ -76,11 +105,10 @@ struct Tally {
 }
 
 impl Backend {
+    /// Sends one batch and counts what became of its lines.
     fn send(&mut self, write: &Write) {
-        self.connect();
         let Some(connected) = &mut self.socket else {
-            let outcome = super::Outcome::Dropped(Drop::Unavailable);
-            return super::settle(&self.metrics, write, outcome);
+            return self.metrics.drop_lines(Drop::Unavailable, write.lines());
         };
         let mut tally = Tally::default();
         let bytes = write.batch.bytes();
@@ -94,10 +122,10 @@ impl Backend {
             connected.send_run(bytes, &run[..count], &self.metrics, &mut tally);
         }
         tally.overlong = packer.overlong();
-        self.settle(write, &tally);
+        self.count(&tally);
     }
 
-    fn settle(&self, write: &Write, tally: &Tally) {
+    fn count(&self, tally: &Tally) {
         let metrics = &self.metrics;
         metrics.delivered.add(tally.delivered);
         metrics.delivered_bytes.add(tally.bytes);
@@ -107,7 +135,6 @@ impl Backend {
         if tally.failed > 0 {
             metrics.drop_lines(Drop::Unavailable, tally.failed);
         }
-        metrics.owed.settle(write.bytes(), write.lines());
     }
 
     fn connect(&mut self) {
@@ -149,6 +176,16 @@ impl Connected {
         SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES)?;
         let has_gso = sys::has_gso(&socket);
         Ok(Self { socket, has_gso })
+    }
+
+    /// Whether at least half of the send buffer is free (net/sock.h, `sock_writeable`): then it
+    /// takes one batch without blocking, for a batch is smaller than half of the smallest buffer
+    /// that the kernel's defaults grant.
+    fn is_writable(&self) -> bool {
+        let mut poll = [PollFd::new(&self.socket, PollFlags::OUT)];
+        let now = Timespec::default();
+        matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1))
+            && poll[0].revents().contains(PollFlags::OUT)
     }
 
     /// Sends the datagrams of `run`, all in one call where the kernel can.

@@ -64,11 +64,6 @@ fn http_listener(
     resolve: Resolve<'_>,
     claims: &mut Claims,
 ) -> Option<HttpListener> {
-    // Checked here; what they set comes with their function.
-    section.integer("health-timeout-ms");
-    section.integer("rate-limit");
-    section.integer("burst-limit");
-    section.text("ssl-combined-pem");
     let body_bytes_max = count(section, "max-body-size-mb") * MIB;
     let mut bodies_bytes_max = count(section, "max-bodies-size-mb") * MIB;
     if bodies_bytes_max < body_bytes_max {
@@ -208,9 +203,6 @@ fn filters(root: Section<'_>, http: &[Option<HttpListener>], udp: &[Option<UdpLi
     let udp = udp.iter().flatten().flat_map(|listener| &listener.outputs);
     let known: Vec<&str> = http.chain(udp).map(|output| &*output.name).collect();
     for filter in root.sections("filter") {
-        for key in ["type", "tag-expression", "measurement-expression"] {
-            filter.text(key);
-        }
         if filter.texts("outputs").next().is_none() {
             filter.wrong_table("names no output; list them as in outputs = [\"NAME\"]");
         }

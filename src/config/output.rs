@@ -30,10 +30,17 @@ pub(super) fn udp(listener: Section<'_>) -> Option<Vec<Output>> {
     all(listener, |section| {
         let remedy = "give the backend's address, as in location = \"127.0.0.1:8089\"";
         let location = section.required("location", remedy)?;
-        let target = if location.contains("://") {
-            Target::Http(http_target_of_udp(section, location)?)
-        } else {
-            Target::Udp(udp_target(section, location)?)
+        let target = match location.split_once("://") {
+            None => Target::Udp(udp_target(section, location)?),
+            Some(("udp", address)) => {
+                let wrong = format!(
+                    "has the scheme `udp`; write {address:?} for a backend by UDP, \
+                     or \"http://host:8086/\" for one by HTTP"
+                );
+                section.wrong("location", wrong);
+                return None;
+            }
+            Some(_) => Target::Http(http_target_of_udp(section, location)?),
         };
         Some((location, target))
     })
@@ -99,7 +106,7 @@ fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget
     if section.has("mtu") {
         section.wrong("mtu", "has no use for an output by HTTP; remove it");
     }
-    let remedy = "points that come by UDP name no database; write database = \"NAME\"";
+    let remedy = "write database = \"NAME\", because points that come by UDP name none";
     let database = section.required("database", remedy).map(|name| Database {
         name: name.to_owned(),
         retention_policy: section.text("retention-policy").map(str::to_owned),
@@ -109,9 +116,6 @@ fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget
 }
 
 fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
-    // Checked here; what they set comes with their function.
-    section.integer("buffer-size-mb");
-    section.duration("max-delay-interval");
     let timeout = section.duration("timeout");
     let batch_bytes_max = count(section, "max-batch-kb") * KIB;
     let in_flight_max = count(section, "max-in-flight");

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration file, in words for the operator: where, which key, which
 //! value, what to do. Made by the reader and the checks; `main` prints it and exits with code 2.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
@@ -71,16 +72,18 @@ impl<'a> Report<'a> {
         memchr::memchr_iter(b'\n', before).count() + 1
     }
 
-    /// What the file says there: its first line, without control characters, cut if long.
+    /// What the file says there: its first line, without control characters and without a URL's
+    /// password, cut if long.
     pub(super) fn excerpt(&self, span: Range<usize>) -> String {
         let typed = self.text.get(span).unwrap_or_default().trim();
         let first = typed.lines().next().unwrap_or_default();
-        let mut excerpt: String = first
+        let public = without_credentials(first);
+        let mut excerpt: String = public
             .chars()
             .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
             .take(EXCERPT_CHARS_MAX)
             .collect();
-        if excerpt.len() < typed.len() {
+        if excerpt.len() < public.len() || first.len() < typed.len() {
             excerpt.push_str("...");
         }
         excerpt
@@ -113,4 +116,13 @@ impl<'a> Report<'a> {
         problems.sort_by_key(|problem| problem.line);
         ConfigError::Invalid { file: file.to_owned(), problems }
     }
+}
+
+/// Error texts end up in logs.
+fn without_credentials(typed: &str) -> Cow<'_, str> {
+    let parts = typed.split_once("://").and_then(|(scheme, rest)| {
+        let (_, behind) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://...@{behind}"))
+    });
+    parts.map_or(Cow::Borrowed(typed), Cow::Owned)
 }

@@ -1,8 +1,8 @@
 //! The file as it was typed: a TOML table together with the schema of its keys.
 //!
 //! [`Section::validate`] finds unknown keys and wrong types in the whole tree; after that the
-//! checks read one value after the other, each within its bounds or its default. A value that is
-//! wrong is reported once and reads as its default, so that one run finds all problems.
+//! checks read one value after the other, each within its bounds or its default. A value out of
+//! bounds is reported and reads as its default, so that one run finds all such problems.
 
 use super::duration;
 use super::problem::Report;
@@ -94,6 +94,22 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Reports values out of bounds, here and in all tables below, also of keys that nothing reads
+    /// yet. Needs a validated tree.
+    pub(super) fn check_bounds(&self) {
+        for Key { name, kind } in self.table.keys {
+            match kind {
+                Kind::Text => drop(self.text(name)),
+                Kind::Integer { .. } => drop(self.integer(name)),
+                Kind::Duration { .. } => drop(self.duration(name)),
+                Kind::Table(_) | Kind::Tables(_) => {
+                    self.sections(name).for_each(|section| section.check_bounds());
+                }
+                Kind::Boolean | Kind::Texts => {}
+            }
+        }
+    }
+
     /// The tables under a key: none, the one, or those of the array.
     pub(super) fn sections(&self, key: &str) -> impl Iterator<Item = Section<'a>> + use<'a> {
         let below = match self.table.key(key).map(|key| &key.kind) {
@@ -117,7 +133,10 @@ impl<'a> Section<'a> {
         if text.len() > TEXT_BYTES_MAX || text.contains(char::is_control) {
             self.wrong(
                 key,
-                format!("is longer than {TEXT_BYTES_MAX} bytes or has a control character; shorten or retype it"),
+                format!(
+                    "is longer than {TEXT_BYTES_MAX} bytes or has a control character; \
+                     shorten or retype it"
+                ),
             );
             return None;
         }

@@ -115,7 +115,7 @@ pub(super) static UDP: Table = Table {
         // The kernel doubles what it is given, in an `int` (net/core/sock.c).
         integer("read-buffer", 0, 0, 1_073_741_823),
         or_zero("workers", 0, 1, 256),
-        integer("batch-wait-us", 1_000, 0, 100_000),
+        integer("batch-wait-us", 2_000, 0, 100_000),
         Key { name: "output", kind: Kind::Tables(&UDP_OUTPUT) },
     ],
 };
@@ -191,4 +191,101 @@ const fn duration(name: &'static str, default: Duration, min: Duration, max: Dur
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::duration::show;
+
+    const EXAMPLE: &str = include_str!("../../config.toml");
+    const DOCUMENT: &str = include_str!("../../docs/configuration.md");
+
+    /// What the document says of a table, from its heading to the next.
+    fn section(title: &str) -> &'static str {
+        let title = if title == ROOT.title { "Top level".to_owned() } else { format!("`{title}`") };
+        let heading = format!("\n## {title}\n");
+        let (_, rest) = DOCUMENT.split_once(&heading).expect(&heading);
+        rest.split("\n## ").next().expect("a split has a first part")
+    }
+
+    fn row(table: &Table, key: &Key) -> &'static str {
+        let start = format!("| `{}` |", key.name);
+        let row = section(table.title).lines().find(|line| line.starts_with(&start));
+        row.unwrap_or_else(|| panic!("{start} stands under {}", table.title))
+    }
+
+    #[test]
+    fn every_key_is_documented_with_its_default_and_bounds() {
+        for table in TABLES {
+            for key in table.keys {
+                let (default, bounds) = match &key.kind {
+                    Kind::Tables(_) if std::ptr::eq(table, &raw const ROOT) => {
+                        assert!(DOCUMENT.contains(&format!("\n## `[[{}]]`\n", key.name)));
+                        continue;
+                    }
+                    Kind::Table(_) if key.name == "admin" => {
+                        assert!(DOCUMENT.contains("\n## `[admin]`\n"));
+                        continue;
+                    }
+                    Kind::Integer { default, min, max, zero } => {
+                        let or_zero = if *zero { ", or 0" } else { "" };
+                        (format!(" {default}"), format!(" {min} to {max}{or_zero} "))
+                    }
+                    Kind::Duration { default, min, max } => {
+                        let bounds = format!(" `{}` to `{}` ", show(*min), show(*max));
+                        (format!(" `{}` ", show(*default)), bounds)
+                    }
+                    _ => (String::new(), String::new()),
+                };
+                let row = row(table, key);
+                let cells: Vec<_> = row.split('|').collect();
+                assert_eq!(cells.len(), 7, "{row}");
+                assert!(cells[3].starts_with(&default), "the default {default} in {row}");
+                assert!(bounds.is_empty() || cells[4] == bounds, "the bounds {bounds} in {row}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_documented_key_exists() {
+        for table in TABLES {
+            let rows = section(table.title).lines().filter_map(|line| line.strip_prefix("| `"));
+            for name in rows.filter_map(|row| row.split('`').next()) {
+                assert!(table.key(name).is_some(), "{name} is no key of {}", table.title);
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_appears_in_the_example() {
+        for table in TABLES {
+            for key in table.keys {
+                let (setting, name) = (format!("{} = ", key.name), key.name);
+                let headings = [format!("[{name}]"), format!("[[{name}]]"), format!(".{name}]]")];
+                let shown = EXAMPLE.lines().any(|line| {
+                    let line = line.trim_start_matches(['#', ' ']);
+                    line.starts_with(&setting)
+                        || headings.iter().any(|heading| line.ends_with(heading.as_str()))
+                        || line.contains(&format!("{{ {setting}"))
+                        || line.contains(&format!(", {setting}"))
+                });
+                assert!(shown, "{name} of {} appears in config.toml", table.title);
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_within_their_bounds() {
+        for key in TABLES.iter().flat_map(|table| table.keys) {
+            match &key.kind {
+                Kind::Integer { default, min, max, zero } => {
+                    assert!((min..=max).contains(&default) || (*zero && *default == 0));
+                    assert!(*min >= 0 && u32::try_from(*max).is_ok(), "{}", key.name);
+                }
+                Kind::Duration { default, min, max } => assert!((min..=max).contains(&default)),
+                _ => {}
+            }
+        }
+    }
 }

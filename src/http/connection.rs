@@ -15,7 +15,7 @@ use std::net::Shutdown;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout_at};
 use tokio_uring::net::{TcpListener, TcpStream};
@@ -35,6 +35,8 @@ const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
 const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// After a failed accept (no file descriptors left) others may have closed theirs.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Failed accepts are logged at most this often.
+const WARN_PAUSE: Duration = Duration::from_secs(1);
 /// At the drain deadline the backends answer for what is left: clients still get to know.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -49,6 +51,7 @@ pub(super) async fn accept(
     let closer = socket.try_clone()?;
     let listener = TcpListener::from_std(socket);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX as usize));
+    let mut warned = None;
     while !stop.requested() {
         let place = tokio::select! {
             biased;
@@ -72,7 +75,10 @@ pub(super) async fn accept(
             }
             Err(_) if stop.requested() => {}
             Err(error) => {
-                tracing::debug!("accepting a connection failed: {error}");
+                if warned.is_none_or(|warned: Instant| warned.elapsed() >= WARN_PAUSE) {
+                    tracing::warn!(%error, "a connection could not be accepted; clients wait");
+                    warned = Some(Instant::now());
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -114,6 +120,8 @@ fn builder() -> http1::Builder {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
+        // As Go spells them, for scripts that look for them with these capitals.
+        .title_case_headers(true)
         // A client that has nothing more to send still waits for its answer.
         .half_close(true);
     builder

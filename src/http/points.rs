@@ -85,9 +85,8 @@ impl Out<'_> {
     fn push(&mut self, line: &Line<'_>) -> Result<(), Unreadable> {
         if self.copy.is_none() {
             let rest = &self.body[self.clean..];
-            let next = std::ptr::eq(rest.as_ptr(), line.bytes.as_ptr());
             let ended = rest.get(line.bytes.len()) == Some(&b'\n');
-            if line.stamped && next && ended {
+            if line.stamped && line.start == self.clean && ended {
                 self.clean += line.bytes.len() + 1;
                 return self.end(self.clean);
             }
@@ -155,8 +154,9 @@ mod tests {
         let body = b"a f=1 1\n b f=2\r\nc f=3 3\n";
         let (ends, stamp) = (Vec::new(), "9".into());
         let mut out = Out { body, clean: 0, copy: None, ends, stamp, budget: &budget };
-        for (bytes, stamped) in [(&body[..7], true), (&body[9..14], false), (&body[16..23], true)] {
-            out.push(&Line { bytes, stamped, start: 0 }).expect("within the budget");
+        for (start, end, stamped) in [(0, 7, true), (9, 14, false), (16, 23, true)] {
+            let line = Line { bytes: &body[start..end], start, stamped };
+            out.push(&line).expect("within the budget");
         }
         let copy = out.copy.expect("the second line differs").release();
         assert_eq!(copy, b"a f=1 1\nb f=2 9\nc f=3 3\n");
@@ -164,9 +164,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_line_does_not_go_out() {
+        let lines = b"a f=1 1\nb f=2 2\n".to_vec();
+        for body in [
+            &b"a f=1 1\nb f=2 2\n# end\n\n"[..],
+            b"a f=1 1\nb f=2 2\n\n  ",
+            b"# begin\na f=1 1\r\n\n  b f=2 2",
+        ] {
+            assert_eq!(sealed(body), (false, lines.clone(), vec![8, 16]), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn one_bad_line_refuses_all_and_is_named() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let body = held(&budget, b"a f=1 1\n\nb f=\nc f=2 2\nd\n");
+        let points = read(body, &budget, Precision::Nanosecond, 9).expect("within the budget");
+        assert!(points.batch.is_none());
+        assert_eq!((points.lines, points.refused.iter().sum::<u64>()), (2, 2));
+        let first = points.first_refused.expect("two lines are bad");
+        assert!(first.starts_with("unable to parse 'b f=': ") && first.ends_with(" (line 3)"));
+    }
+
+    #[test]
     fn an_empty_body_holds_nothing() {
         let budget = Arc::new(Budget::new(100));
-        for body in [&b""[..], b"\n"] {
+        for body in [&b""[..], b"\n", b" ", b"# only this"] {
             let points = read(held(&budget, body), &budget, Precision::Second, 1);
             let points = points.expect("within the budget");
             assert!(points.batch.is_none() && points.lines == 0, "{body:?}");

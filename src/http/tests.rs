@@ -1,206 +1,16 @@
-//! The front on a real socket, its backends played by threads that settle what they pop.
+//! The front, asked as clients ask it.
 
-use super::*;
-use crate::backend::{Outcome, settle};
-use crate::fanout::Output;
-use crate::metrics::{Backend, Drop as Dropped, HttpListener};
-use crate::queue::{Limits, bounded};
-use crate::stop::Stopper;
-use crate::write::{Destination, Refusal, Write as Written};
+mod harness;
+
+use crate::metrics::Counter;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use harness::*;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Mutex;
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
-
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// What a backend does with each write: settles it, or keeps it until the end.
-type Script = fn(&Written) -> Option<Outcome>;
-
-/// Query, authorization and lines of a write.
-type Got = (String, Option<Bytes>, Vec<u8>);
-
-struct Front {
-    address: SocketAddr,
-    admin: SocketAddr,
-    stopper: Stopper,
-    thread: JoinHandle<io::Result<()>>,
-    metrics: Arc<CachePadded<HttpWorker>>,
-    bodies: Arc<Budget>,
-    backends: Vec<(Arc<Backend>, JoinHandle<()>)>,
-    /// What the first backend got.
-    got: Arc<Mutex<Vec<Got>>>,
-}
-
-fn delivered(_: &Written) -> Option<Outcome> {
-    Some(Outcome::Delivered)
-}
-
-fn unavailable(_: &Written) -> Option<Outcome> {
-    Some(Outcome::Dropped(Dropped::Unavailable))
-}
-
-fn refusing(_: &Written) -> Option<Outcome> {
-    Some(Outcome::Refused(Refusal {
-        status: 404,
-        content_type: Some(Bytes::from_static(b"application/json")),
-        error: Some(Bytes::from_static(b"database not found")),
-        body: Bytes::from_static(b"{\"error\":\"database not found\"}"),
-    }))
-}
-
-fn hanging(_: &Written) -> Option<Outcome> {
-    None
-}
-
-fn config(bind: SocketAddr) -> config::HttpListener {
-    config::HttpListener {
-        name: "test".into(),
-        bind,
-        ping_status: 204,
-        default_retention_policy: Some("week".into()),
-        body_bytes_max: 10_000,
-        bodies_bytes_max: 100_000,
-        outputs: Vec::new(),
-    }
-}
-
-fn start(scripts: &[Script]) -> Front {
-    let (mut outputs, mut backends) = (Vec::new(), Vec::new());
-    let got = Arc::<Mutex<Vec<Got>>>::default();
-    for (i, &script) in scripts.iter().enumerate() {
-        let (queue, writes) = bounded::<Written>(Limits { items_max: 100, bytes_max: 1 << 20 });
-        let owed = Arc::clone(queue.owed());
-        let metrics = Arc::new(Backend::new("test".into(), i.to_string().into(), owed));
-        let destination = Arc::new(Destination::default());
-        outputs.push(Output { queue, metrics: Arc::clone(&metrics), destination });
-        let (counted, got) = (Arc::clone(&metrics), Arc::clone(&got));
-        backends.push((
-            metrics,
-            thread::spawn(move || {
-                let mut kept = Vec::new();
-                while let Some(write) = writes.pop_blocking() {
-                    if i == 0 {
-                        got.lock().expect("nobody panics with it").push((
-                            write.destination.query.clone(),
-                            write.destination.authorization.clone(),
-                            write.batch.bytes().to_vec(),
-                        ));
-                    }
-                    match script(&write) {
-                        Some(outcome) => settle(&counted, &write, outcome),
-                        None => kept.push(write),
-                    }
-                }
-                for write in kept {
-                    settle(&counted, &write, Outcome::Dropped(Dropped::Shutdown));
-                }
-            }),
-        ));
-    }
-    let [socket, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    let [address, admin_address] = [&socket, &admin].map(|s| s.local_addr().expect("it is bound"));
-    let config = Arc::new(config(address));
-    let metrics = Arc::<CachePadded<HttpWorker>>::default();
-    let bodies = Arc::new(Budget::new(config.bodies_bytes_max));
-    let registry = Arc::new(Registry {
-        http: vec![HttpListener { name: "test".into(), workers: vec![Arc::clone(&metrics)] }],
-        backends: backends.iter().map(|(backend, _)| Arc::clone(backend)).collect(),
-        ..Registry::default()
-    });
-    let listener = Listener {
-        socket,
-        config,
-        fanout: Fanout::new(outputs),
-        metrics: Arc::clone(&metrics),
-        bodies: Arc::clone(&bodies),
-    };
-    let stopper = Stopper::default();
-    let stop = stopper.watch();
-    let thread =
-        thread::spawn(move || run(vec![listener], Some(Admin { socket: admin }), registry, stop));
-    Front { address, admin: admin_address, stopper, thread, metrics, bodies, backends, got }
-}
-
-impl Front {
-    fn client(&self) -> TcpStream {
-        connect(self.address)
-    }
-
-    /// Sends one request on a connection of its own.
-    fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
-        let mut client = self.client();
-        client.write_all(request.as_ref()).expect("the front reads");
-        reply(&mut client)
-    }
-
-    fn post(&self, target: &str, headers: &str, body: &[u8]) -> Reply {
-        self.ask(post(target, headers, body))
-    }
-
-    /// Stops, and checks that all came to an end and the books close.
-    fn stop(self) {
-        self.stopper.stop(Instant::now() + Duration::from_millis(200));
-        self.thread.join().expect("the front does not panic").expect("io_uring works");
-        for (backend, thread) in self.backends {
-            thread.join().expect("the front lets go of the queue");
-            let ended = backend.delivered.get() + backend.dropped_total();
-            assert_eq!(backend.taken.get(), ended + backend.owed.lines(), "the books close");
-            assert_eq!(backend.owed.lines(), 0);
-            assert_eq!(self.metrics.lines.get(), backend.taken.get());
-        }
-        assert_eq!(self.bodies.held(), 0, "no body is held any more");
-    }
-}
-
-fn wait(condition: impl Fn() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < end, "it does not come about");
-        thread::yield_now();
-    }
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(address).expect("the front listens");
-    client.set_read_timeout(Some(DEADLINE)).expect("a valid timeout");
-    client
-}
-
-fn post(target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let length = body.len();
-    let head = format!(
-        "POST {target} HTTP/1.1\r\nHost: relay\r\n{headers}Content-Length: {length}\r\n\r\n"
-    );
-    [head.as_bytes(), body].concat()
-}
-
-#[derive(Debug)]
-struct Reply {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-/// Reads one answer, and no byte more.
-fn reply(client: &mut TcpStream) -> Reply {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        client.read_exact(&mut byte).expect("the front answers");
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).expect("a head is ASCII").to_lowercase();
-    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
-    let length = field("content-length: ").map_or(0, |n| n.parse().expect("a number"));
-    let mut body = vec![0; length];
-    client.read_exact(&mut body).expect("the whole body comes");
-    let status = head[9..12].parse().expect("a status");
-    Reply { status, body: String::from_utf8(body).expect("text"), head }
-}
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -233,9 +43,43 @@ fn a_write_reaches_the_backends_with_its_query_and_credentials() {
         ("db=c&rp=week".into(), None, b"a f=1 1\nb f=2 2\n".to_vec()),
         ("db=d&rp=week".into(), None, b"z f=1 1\n".to_vec()),
     ];
-    assert_eq!(*front.got.lock().expect("nobody panics with it"), expected);
     assert_eq!(front.metrics.connections.get(), 1);
     assert_eq!(front.metrics.lines.get(), 5);
+    let got = Arc::clone(&front.got[0]);
+    // The client knows as soon as one backend has it; the first may still be on its way.
+    front.stop();
+    assert_eq!(*got.lock().expect("nobody panics with it"), expected);
+}
+
+#[test]
+fn lines_without_a_timestamp_get_one_for_all_backends() {
+    let front = start(&[delivered, delivered]);
+    let body = b"# two\na f=1\nb f=2 77\nc f=3\n";
+    assert_eq!(front.post("/write?db=a&precision=s", "", body).status, 204);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after the epoch").as_secs();
+    let (one, two) = (Arc::clone(&front.got[0]), Arc::clone(&front.got[1]));
+    front.stop();
+    let (one, two) = (one.lock().expect("no panic"), two.lock().expect("no panic"));
+    let lines = String::from_utf8(one[0].2.clone()).expect("text");
+    assert_eq!(one[0].2, two[0].2, "the same bytes for all");
+    let stamp = lines.lines().next().and_then(|line| line.strip_prefix("a f=1 "));
+    let stamp: u64 = stamp.expect("a stamp").parse().expect("a number");
+    assert!(now.abs_diff(stamp) <= 10, "{stamp} is seconds");
+    assert_eq!(lines, format!("a f=1 {stamp}\nb f=2 77\nc f=3 {stamp}\n"));
+}
+
+#[test]
+fn a_bad_line_refuses_the_request_and_says_why() {
+    let front = start(&[delivered]);
+    let reply = front.post("/write?db=a", "", b"a f=1 1\nb f=\nc f=3\n");
+    assert_eq!(reply.status, 400);
+    assert!(reply.body.starts_with("{\"error\":\"unable to parse 'b f=': "), "{reply:?}");
+    assert!(reply.body.ends_with("(line 2)\"}\n"), "{reply:?}");
+    assert!(reply.head.contains("x-influxdb-error: unable to parse 'b f=': "), "{reply:?}");
+    assert_eq!(front.post("/write?db=a", "", b"# only a comment\n").status, 204);
+    assert_eq!(front.metrics.refused_beside.get(), 2);
+    assert_eq!(front.metrics.refused.iter().map(Counter::get).sum::<u64>(), 1);
+    assert!(front.got[0].lock().expect("no panic").is_empty());
     front.stop();
 }
 
@@ -269,7 +113,7 @@ fn answers_what_is_wrong_and_forwards_nothing() {
     let options = front.ask("OPTIONS /write HTTP/1.1\r\nHost: r\r\n\r\n");
     assert_eq!((options.status, options.body.as_str()), (204, ""));
     assert_eq!(front.metrics.unreadable.get(), 7);
-    assert!(front.got.lock().expect("nobody panics with it").is_empty());
+    assert!(front.got[0].lock().expect("nobody panics with it").is_empty());
     front.stop();
 }
 
@@ -309,7 +153,9 @@ fn ping_and_metrics_answer_on_their_addresses() {
     assert_eq!(metrics.status, 200);
     assert!(metrics.body.contains(line), "{}", metrics.body);
     admin.write_all(b"GET /ping HTTP/1.1\r\nHost: r\r\n\r\n").expect("kept alive");
-    assert_eq!(reply(&mut admin).status, 404, "the admin address only has metrics");
+    assert_eq!(reply(&mut admin).status, 204);
+    admin.write_all(&post("/write?db=a", "", b"a f=1 1\n")).expect("kept alive");
+    assert_eq!(reply(&mut admin).status, 404, "nothing is written through the admin address");
     front.stop();
 }
 
@@ -383,7 +229,7 @@ fn stopping_answers_open_requests_and_closes_idle_connections() {
     assert_eq!(reply(&mut idle).status, 204);
     let mut open = front.client();
     open.write_all(&post("/write?db=a", "", b"a f=1 1\n")).expect("the front reads");
-    wait(|| !front.got.lock().expect("nobody panics with it").is_empty());
+    wait(|| !front.got[0].lock().expect("nobody panics with it").is_empty());
     let asked = thread::spawn(move || reply(&mut open));
     let address = front.address;
     front.stop();

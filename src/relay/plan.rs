@@ -1,8 +1,9 @@
 //! The first half of starting: every queue made and every socket bound, no thread yet.
 
 use super::StartError;
-use crate::config::{self, Config, HttpListener, Target, UdpListener};
-use crate::fanout::{Fanout, Output};
+use crate::backend;
+use crate::config::{self, Config, HttpListener, HttpTarget, Target, UdpListener};
+use crate::fanout::{Direct, Fanout, Output};
 use crate::metrics::{self, Registry};
 use crate::queue::{self, Limits, Receiver};
 use crate::sys;
@@ -34,14 +35,21 @@ pub(super) struct Bound<Socket, Listener> {
 /// A backend whose queue is made.
 pub(super) struct Sender {
     pub(super) queue: Receiver<Write>,
-    pub(super) target: Target,
+    pub(super) transport: Transport,
     pub(super) metrics: Arc<metrics::Backend>,
+}
+
+/// How a sender thread sends.
+pub(super) enum Transport {
+    Udp(Arc<backend::udp::Transport>),
+    Http(HttpTarget),
 }
 
 impl Plan {
     /// Makes the queues and binds the sockets of a whole configuration.
     pub(super) fn make(config: Config) -> Result<Self, StartError> {
         let mut plan = Self::default();
+        plan.registry.started_s = u64::try_from(sys::now_ns() / 1_000_000_000).unwrap_or_default();
         for listener in config.udp {
             plan.bind_udp(listener)?;
         }
@@ -69,7 +77,7 @@ impl Plan {
         let outputs = listener.outputs.iter();
         let outputs = outputs.map(|output| {
             let destination = match &output.target {
-                Target::Http(config::HttpTarget { database: Some(database), .. }) => {
+                Target::Http(HttpTarget { database: Some(database), .. }) => {
                     Destination::database(database, listener.precision)
                 }
                 _ => Destination::default(),
@@ -118,9 +126,16 @@ impl Plan {
         let metrics =
             Arc::new(metrics::Backend::new(Arc::clone(relay), Arc::clone(&output.name), owed));
         self.registry.backends.push(Arc::clone(&metrics));
-        let target = output.target.clone();
-        self.senders.push(Sender { queue: pop, target, metrics: Arc::clone(&metrics) });
-        Output { queue: push, metrics, destination: Arc::new(destination) }
+        let (transport, direct) = match output.target.clone() {
+            Target::Udp(target) => {
+                let udp = Arc::new(backend::udp::Transport::new(target, Arc::clone(&metrics)));
+                let direct: Arc<dyn Direct> = Arc::clone(&udp) as _;
+                (Transport::Udp(udp), Some(direct))
+            }
+            Target::Http(target) => (Transport::Http(target), None),
+        };
+        self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
+        Output { queue: push, metrics, direct, destination: Arc::new(destination) }
     }
 }
 

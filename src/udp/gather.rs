@@ -44,11 +44,17 @@ impl Gather {
         self.want
     }
 
+    /// Whether the last turn was full: more waits already, the worker cannot keep up by itself.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.full_turns > 0
+    }
+
     /// Takes in what a turn brought; answers whether a partial batch shall be handed over now. It
     /// may be kept only while turns are full, for the next turn then follows at once.
     pub fn turned(&mut self, completions: usize, bytes: usize) -> bool {
         let full = completions >= self.want;
-        self.full_turns = if full { self.full_turns + 1 } else { 0 };
+        self.full_turns = if full { self.full_turns % FULL_TURNS_MAX + 1 } else { 0 };
         if completions > 1 {
             self.wait = (self.wait * 2).min(self.wait_max);
         } else {
@@ -57,11 +63,7 @@ impl Gather {
         if let Some(mean) = bytes.checked_div(completions) {
             self.want = (TURN_BYTES / mean.max(1)).clamp(1, self.want_max);
         }
-        let hand_over = !full || self.full_turns >= FULL_TURNS_MAX;
-        if hand_over {
-            self.full_turns = 0;
-        }
-        hand_over
+        !full || self.full_turns == FULL_TURNS_MAX
     }
 }
 
@@ -107,7 +109,9 @@ mod tests {
     fn keeps_a_partial_batch_only_while_turns_are_full_and_not_for_long() {
         let mut gather = Gather::new(MAX, 8);
         assert!(gather.turned(7, 700), "nothing more is waiting");
+        assert!(!gather.is_busy());
         let kept = (0..8).map(|_| gather.turned(8, 800)).collect::<Vec<_>>();
         assert_eq!(kept, [false, false, false, true, false, false, false, true]);
+        assert!(gather.is_busy());
     }
 }

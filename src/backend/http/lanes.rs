@@ -4,7 +4,6 @@
 //! at most one request of it is in flight, in the order of its writes; what comes meanwhile is
 //! merged into the next one. A lane exists only while it holds something.
 
-use crate::queue::Weigh;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -15,6 +14,7 @@ pub(super) struct Lanes<K, T> {
     lanes: HashMap<K, Lane<T>>,
     /// Lanes with something waiting and nothing in flight, longest ready first.
     ready: VecDeque<K>,
+    bytes: fn(&T) -> u64,
 }
 
 #[derive(Debug)]
@@ -25,13 +25,12 @@ struct Lane<T> {
     alone: usize,
 }
 
-impl<K, T> Default for Lanes<K, T> {
-    fn default() -> Self {
-        Self { lanes: HashMap::new(), ready: VecDeque::new() }
+impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
+    /// No lanes yet. `bytes` gives what an item adds to a request.
+    pub(super) fn new(bytes: fn(&T) -> u64) -> Self {
+        Self { lanes: HashMap::new(), ready: VecDeque::new(), bytes }
     }
-}
 
-impl<K: Clone + Eq + Hash, T: Weigh> Lanes<K, T> {
     /// Adds an item behind all others of its destination.
     pub(super) fn push(&mut self, key: &K, item: T) {
         match self.lanes.entry(key.clone()) {
@@ -50,14 +49,14 @@ impl<K: Clone + Eq + Hash, T: Weigh> Lanes<K, T> {
         let key = self.ready.pop_front()?;
         let lane = self.lanes.get_mut(&key).expect("a ready lane has something waiting");
         let first = lane.waiting.pop_front().expect("a ready lane has something waiting");
-        let mut bytes = first.bytes();
+        let mut bytes = (self.bytes)(&first);
         lane.flight.push(first);
         if lane.alone > 0 {
             lane.alone -= 1;
             return Some(key);
         }
         while let Some(next) = lane.waiting.front() {
-            bytes += next.bytes();
+            bytes += (self.bytes)(next);
             if bytes > bytes_max {
                 break;
             }
@@ -114,22 +113,13 @@ mod tests {
     #[derive(Clone, Copy, Debug, PartialEq)]
     struct Item(usize, u64);
 
-    impl Weigh for Item {
-        fn bytes(&self) -> u64 {
-            self.1
-        }
-        fn lines(&self) -> u64 {
-            1
-        }
-    }
-
     fn numbers(items: &[Item]) -> Vec<usize> {
         items.iter().map(|item| item.0).collect()
     }
 
     #[test]
     fn merges_what_waits_up_to_the_limit() {
-        let mut lanes = Lanes::default();
+        let mut lanes = Lanes::new(|item: &Item| item.1);
         lanes.push(&"a", Item(0, 50));
         assert_eq!(lanes.start(10), Some("a"), "one item goes whatever its size");
         for n in 1..5 {
@@ -143,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_was_refused_together_goes_alone_before_later_writes() {
-        let mut lanes = Lanes::default();
+        let mut lanes = Lanes::new(|item: &Item| item.1);
         for n in 0..3 {
             lanes.push(&"a", Item(n, 1));
         }
@@ -161,7 +151,7 @@ mod tests {
 
     #[test]
     fn lanes_take_turns() {
-        let mut lanes = Lanes::default();
+        let mut lanes = Lanes::new(|item: &Item| item.1);
         for key in ["a", "b", "a", "c"] {
             lanes.push(&key, Item(0, 1));
         }
@@ -194,7 +184,7 @@ mod tests {
             steps in prop::collection::vec(step(), 0..200),
             bytes_max in 1..40_u64,
         ) {
-            let mut lanes = Lanes::default();
+            let mut lanes = Lanes::new(|item: &Item| item.1);
             let (mut pushed, mut ended) = ([0; 4], [const { Vec::new() }; 4]);
             for step in steps {
                 match step {
@@ -205,7 +195,7 @@ mod tests {
                     Step::Start => {
                         if let Some(key) = lanes.start(bytes_max) {
                             let flight = lanes.flight(&key);
-                            let bytes: u64 = flight.iter().map(Weigh::bytes).sum();
+                            let bytes: u64 = flight.iter().map(|item| item.1).sum();
                             prop_assert!(!flight.is_empty());
                             prop_assert!(bytes <= bytes_max || flight.len() == 1);
                         }

@@ -117,6 +117,7 @@ impl Sender {
         self.metrics.taken.add(1);
         let queue = self.queue.as_ref().expect("not finished yet");
         queue.try_push(write).expect("the queue has room");
+        queue.wake();
         answer
     }
 
@@ -285,6 +286,18 @@ fn a_dead_backend_fails_fast_and_is_not_hammered() {
     let tries = metrics.requests[STATUS_CLASSES].get();
     let tries_max = 2 + took.as_millis() / 100;
     assert!(u128::from(tries) <= tries_max, "{tries} connects in {took:?}");
+}
+
+#[test]
+fn a_name_is_resolved_and_all_its_addresses_are_tried() {
+    // Where the name has an IPv6 address too, nobody listens there.
+    let (address, requests) = backend(|_, _| answer("204 No Content"));
+    let mut target = target(address);
+    target.authority = format!("localhost:{}", address.port());
+    let sender = start(target);
+    assert!(matches!(settled(sender.write("d", "a f=1 1")), Answer::Delivered));
+    assert!(next(&requests).head.contains(&format!("host: localhost:{}", address.port())));
+    sender.finish();
 }
 
 #[test]

@@ -1,0 +1,203 @@
+//! A front on a real socket, its backends played by threads that settle what they pop, and a
+//! client that speaks HTTP by hand.
+
+use crate::backend::{Outcome, settle};
+use crate::config;
+use crate::fanout::Output;
+use crate::http::*;
+use crate::metrics::{Backend, Drop as Dropped, HttpListener};
+use crate::queue::{Limits, bounded};
+use crate::stop::Stopper;
+use crate::write::{Destination, Refusal, Write as Written};
+use bytes::Bytes;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a backend does with each write: settles it, or keeps it until the end.
+pub(super) type Script = fn(&Written) -> Option<Outcome>;
+
+/// Query, authorization and lines of a write.
+pub(super) type Got = (String, Option<Bytes>, Vec<u8>);
+
+pub(super) struct Front {
+    pub(super) address: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) stopper: Stopper,
+    pub(super) thread: JoinHandle<io::Result<()>>,
+    pub(super) metrics: Arc<CachePadded<HttpWorker>>,
+    pub(super) bodies: Arc<Budget>,
+    pub(super) backends: Vec<(Arc<Backend>, JoinHandle<()>)>,
+    /// What each backend got.
+    pub(super) got: Vec<Arc<Mutex<Vec<Got>>>>,
+}
+
+pub(super) fn delivered(_: &Written) -> Option<Outcome> {
+    Some(Outcome::Delivered)
+}
+
+pub(super) fn unavailable(_: &Written) -> Option<Outcome> {
+    Some(Outcome::Dropped(Dropped::Unavailable))
+}
+
+pub(super) fn refusing(_: &Written) -> Option<Outcome> {
+    Some(Outcome::Refused(Refusal {
+        status: 404,
+        content_type: Some(Bytes::from_static(b"application/json")),
+        error: Some(Bytes::from_static(b"database not found")),
+        body: Bytes::from_static(b"{\"error\":\"database not found\"}"),
+    }))
+}
+
+pub(super) fn hanging(_: &Written) -> Option<Outcome> {
+    None
+}
+
+pub(super) fn config(bind: SocketAddr) -> config::HttpListener {
+    config::HttpListener {
+        name: "test".into(),
+        bind,
+        ping_status: 204,
+        default_retention_policy: Some("week".into()),
+        body_bytes_max: 10_000,
+        bodies_bytes_max: 100_000,
+        outputs: Vec::new(),
+    }
+}
+
+pub(super) fn start(scripts: &[Script]) -> Front {
+    let (mut outputs, mut backends) = (Vec::new(), Vec::new());
+    let mut got = Vec::new();
+    for (i, &script) in scripts.iter().enumerate() {
+        let (queue, writes) = bounded::<Written>(Limits { items_max: 100, bytes_max: 1 << 20 });
+        let owed = Arc::clone(queue.owed());
+        let metrics = Arc::new(Backend::new("test".into(), i.to_string().into(), owed));
+        let destination = Arc::new(Destination::default());
+        outputs.push(Output { queue, metrics: Arc::clone(&metrics), direct: None, destination });
+        let (counted, mine) = (Arc::clone(&metrics), Arc::<Mutex<Vec<Got>>>::default());
+        got.push(Arc::clone(&mine));
+        backends.push((
+            metrics,
+            thread::spawn(move || {
+                let mut kept = Vec::new();
+                while let Some(write) = writes.pop_blocking() {
+                    mine.lock().expect("nobody panics with it").push((
+                        write.destination.query.clone(),
+                        write.destination.authorization.clone(),
+                        write.batch.bytes().to_vec(),
+                    ));
+                    match script(&write) {
+                        Some(outcome) => settle(&counted, &write, outcome),
+                        None => kept.push(write),
+                    }
+                }
+                for write in kept {
+                    settle(&counted, &write, Outcome::Dropped(Dropped::Shutdown));
+                }
+            }),
+        ));
+    }
+    let [socket, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let [address, admin_address] = [&socket, &admin].map(|s| s.local_addr().expect("it is bound"));
+    let config = Arc::new(config(address));
+    let metrics = Arc::<CachePadded<HttpWorker>>::default();
+    let bodies = Arc::new(Budget::new(config.bodies_bytes_max));
+    let registry = Arc::new(Registry {
+        http: vec![HttpListener { name: "test".into(), workers: vec![Arc::clone(&metrics)] }],
+        backends: backends.iter().map(|(backend, _)| Arc::clone(backend)).collect(),
+        ..Registry::default()
+    });
+    let listener = Listener {
+        socket,
+        config,
+        fanout: Fanout::new(outputs),
+        metrics: Arc::clone(&metrics),
+        bodies: Arc::clone(&bodies),
+    };
+    let stopper = Stopper::default();
+    let stop = stopper.watch();
+    let thread =
+        thread::spawn(move || run(vec![listener], Some(Admin { socket: admin }), registry, stop));
+    Front { address, admin: admin_address, stopper, thread, metrics, bodies, backends, got }
+}
+
+impl Front {
+    pub(super) fn client(&self) -> TcpStream {
+        connect(self.address)
+    }
+
+    /// Sends one request on a connection of its own.
+    pub(super) fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
+        let mut client = self.client();
+        client.write_all(request.as_ref()).expect("the front reads");
+        reply(&mut client)
+    }
+
+    pub(super) fn post(&self, target: &str, headers: &str, body: &[u8]) -> Reply {
+        self.ask(post(target, headers, body))
+    }
+
+    /// Stops, and checks that all came to an end and the books close.
+    pub(super) fn stop(self) {
+        self.stopper.stop(Instant::now() + Duration::from_millis(200));
+        self.thread.join().expect("the front does not panic").expect("io_uring works");
+        for (backend, thread) in self.backends {
+            thread.join().expect("the front lets go of the queue");
+            let ended = backend.delivered.get() + backend.dropped_total();
+            assert_eq!(backend.taken.get(), ended + backend.owed.lines(), "the books close");
+            assert_eq!(backend.owed.lines(), 0);
+            assert_eq!(self.metrics.lines.get(), backend.taken.get());
+        }
+        assert_eq!(self.bodies.held(), 0, "no body is held any more");
+    }
+}
+
+pub(super) fn wait(condition: impl Fn() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < end, "it does not come about");
+        thread::yield_now();
+    }
+}
+
+pub(super) fn connect(address: SocketAddr) -> TcpStream {
+    let client = TcpStream::connect(address).expect("the front listens");
+    client.set_read_timeout(Some(DEADLINE)).expect("a valid timeout");
+    client
+}
+
+pub(super) fn post(target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: relay\r\n{headers}Content-Length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+/// Reads one answer, and no byte more.
+pub(super) fn reply(client: &mut TcpStream) -> Reply {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("the front answers");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("a head is ASCII").to_lowercase();
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    let length = field("content-length: ").map_or(0, |n| n.parse().expect("a number"));
+    let mut body = vec![0; length];
+    client.read_exact(&mut body).expect("the whole body comes");
+    let status = head[9..12].parse().expect("a status");
+    Reply { status, body: String::from_utf8(body).expect("text"), head }
+}
