@@ -2,11 +2,14 @@
 //! the relay says it took, so that no test depends on the size of a socket buffer.
 
 use super::{Relay, lines, names, wait_until};
+use rustix::net::sockopt;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+const RECEIVE_BYTES: usize = 16 << 20;
 
 /// A backend by UDP. It stops listening when it is dropped.
 pub(crate) struct UdpSink {
@@ -22,9 +25,11 @@ impl UdpSink {
 
     pub(crate) fn start_at(addr: SocketAddr) -> Self {
         let socket = UdpSocket::bind(addr).expect("a free port");
-        // More than any test has in flight; the default would do for most.
-        let wanted = socket2::SockRef::from(&socket);
-        wanted.set_recv_buffer_size(4 << 20).expect("a socket option");
+        // So that a sink that is not scheduled for a while loses nothing. Without privileges the
+        // system's limit holds, which does unless the machine is very busy.
+        if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BYTES).is_err() {
+            sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BYTES).expect("a socket option");
+        }
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a valid timeout");
         let addr = socket.local_addr().expect("it is bound");
         let datagrams = Arc::<Mutex<Vec<Vec<u8>>>>::default();
@@ -113,19 +118,28 @@ impl<'a> UdpSource<'a> {
     /// to this listener meanwhile. All are taken when it returns.
     #[track_caller]
     pub(crate) fn send_all<D: AsRef<[u8]>>(&self, datagrams: &[D]) {
-        let taken =
-            || self.relay.metrics().of(names::UDP_DATAGRAMS, &[("listener", self.listener)]);
-        let before = taken();
+        let before = self.taken();
         let (mut sent, mut bytes) = (0, 0);
         for datagram in datagrams {
             self.send(datagram);
             sent += 1;
             bytes += datagram.as_ref().len();
             if sent % WINDOW_DATAGRAMS == 0 || bytes >= WINDOW_BYTES {
-                wait_until("the relay to take datagrams", || taken() >= before + sent);
+                self.wait_for_taken(before + sent);
                 bytes = 0;
             }
         }
-        wait_until("the relay to take the last datagrams", || taken() >= before + sent);
+        self.wait_for_taken(before + sent);
+    }
+
+    /// Waits until the listener has taken this many datagrams since it started.
+    #[track_caller]
+    pub(crate) fn wait_for_taken(&self, datagrams: u64) {
+        wait_until("the relay to take datagrams", || self.taken() >= datagrams);
+    }
+
+    fn taken(&self) -> u64 {
+        let labels = [("listener", self.listener)];
+        self.relay.metrics().of(names::UDP_DATAGRAMS, &labels)
     }
 }
