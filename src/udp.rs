@@ -126,12 +126,13 @@ impl Intake {
             self.count_kernel_drops(total);
         }
         self.metrics.bytes.add(received.payload.len() as u64);
+        if received.truncated {
+            // Where its last whole line ends cannot be known; no UDP datagram is this long.
+            return self.metrics.truncated.add(1);
+        }
         for datagram in datagrams(received.payload, received.stride) {
             self.metrics.datagrams.add(1);
             self.take_datagram(datagram);
-        }
-        if received.truncated {
-            self.metrics.truncated.add(1);
         }
     }
 
