@@ -84,7 +84,9 @@ fn a_missing_timestamp_is_added_in_the_precision_of_the_request() {
         let query = format!("db=d&precision={precision}");
         assert_eq!(client.write(&query, "m,n=0 f=1\nm,n=1 f=1 42\nm,n=2 f=1\n").status(), 204);
         // Order holds within one destination only, and each precision is one.
-        backends.each_ref().map(|backend| backend.wait_for_lines((turn + 1) * 3));
+        for backend in &backends {
+            backend.wait_for_lines((turn + 1) * 3);
+        }
     }
     let [a, b] = backends.each_ref().map(HttpBackend::lines);
     assert_eq!(a, b, "replicas agree");
