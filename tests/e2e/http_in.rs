@@ -56,7 +56,8 @@ fn parameters_and_credentials_are_passed_on() {
         let requests = backend.requests();
         let mut sent: Vec<_> = query.split('&').collect();
         let mut got: Vec<_> = requests[0].query().split('&').collect();
-        (sent.sort_unstable(), got.sort_unstable());
+        sent.sort_unstable();
+        got.sort_unstable();
         assert_eq!(got, sent);
         assert_eq!(requests[0].header("authorization"), Some(authorization.1));
     }
