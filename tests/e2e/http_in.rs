@@ -69,6 +69,8 @@ fn the_default_retention_policy_fills_in_for_a_missing_one() {
     let (relay, backends) = relay("default-retention-policy = \"short\"");
     let mut client = relay.client("in");
     assert_eq!(client.write("db=d", "m f=1 1").status(), 204);
+    // Order holds within one destination only, and each retention policy is one.
+    backends[0].wait_for_lines(1);
     assert_eq!(client.write("db=d&rp=long", "m f=1 2").status(), 204);
     backends[0].wait_for_lines(2);
     let queries: Vec<_> = backends[0].requests().iter().map(|r| r.query().to_owned()).collect();
