@@ -65,49 +65,57 @@ pub struct Listener {
 pub struct Admin {
     /// Bound and listening.
     pub socket: std::net::TcpListener,
+    /// What `/metrics` shows.
+    pub registry: Arc<Registry>,
+    /// When the relay begins to stop, which `/ready` tells.
+    pub stopping: Stop,
+    /// When this address shall stop: after all else has.
+    pub stop: Stop,
 }
 
 /// Serves until a stop was requested and all open requests are answered, or the drain deadline
-/// has passed. All queues are let go of by then.
+/// has passed. All queues are let go of by then. The body of a thread `http-<n>`.
 ///
 /// # Errors
 /// If the kernel gives no io_uring or a socket cannot be used with it.
-pub fn run(
-    listeners: Vec<Listener>,
-    admin: Option<Admin>,
-    registry: Arc<Registry>,
-    stop: Stop,
-) -> io::Result<()> {
+pub fn run(listeners: Vec<Listener>, registry: Arc<Registry>, stop: Stop) -> io::Result<()> {
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
-    runtime.block_on(serve(listeners, admin, registry, stop))
+    runtime.block_on(async {
+        let mut accepting = JoinSet::new();
+        let stamper = Rc::new(RefCell::new(Stamper::default()));
+        for listener in listeners {
+            let (socket, front) = Front::new(listener, Rc::clone(&stamper), stop.clone());
+            let (limits, places) =
+                (front.config.connections.clone(), Arc::clone(&front.shared.places));
+            let site = Rc::new(Site {
+                registry: Arc::clone(&registry),
+                front: Some(front),
+                limits,
+                stopping: stop.clone(),
+                stop: stop.clone(),
+            });
+            accepting.spawn_local(connection::accept(socket, site, places));
+        }
+        while let Some(ended) = accepting.join_next().await {
+            ended.map_err(io::Error::other)??;
+        }
+        Ok(())
+    })
 }
 
-async fn serve(
-    listeners: Vec<Listener>,
-    admin: Option<Admin>,
-    registry: Arc<Registry>,
-    stop: Stop,
-) -> io::Result<()> {
-    let mut accepting = JoinSet::new();
-    let stamper = Rc::new(RefCell::new(Stamper::default()));
-    for listener in listeners {
-        let (socket, front) = Front::new(listener, Rc::clone(&stamper), stop.clone());
-        let (limits, places) =
-            (front.config.connections.clone(), Arc::clone(&front.shared.places));
-        let (registry, stop) = (Arc::clone(&registry), stop.clone());
-        let site = Rc::new(Site { registry, front: Some(front), limits, stop });
-        accepting.spawn_local(connection::accept(socket, site, places));
-    }
-    if let Some(Admin { socket }) = admin {
-        let limits = config::Connections::default();
-        let places = Arc::new(Semaphore::new(limits.open_max));
-        let site = Rc::new(Site { registry, front: None, limits, stop });
-        accepting.spawn_local(connection::accept(socket, site, places));
-    }
-    while let Some(ended) = accepting.join_next().await {
-        ended.map_err(io::Error::other)??;
-    }
-    Ok(())
+/// Serves the `[admin]` address until it shall stop. The body of the thread `admin`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_admin(admin: Admin) -> io::Result<()> {
+    let Admin { socket, registry, stopping, stop } = admin;
+    let limits = config::Connections::default();
+    let places = Arc::new(Semaphore::new(limits.open_max));
+    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+    runtime.block_on(async {
+        let site = Rc::new(Site { registry, front: None, limits, stopping, stop });
+        connection::accept(socket, site, places).await
+    })
 }
 
 /// What answers on one socket.
@@ -116,6 +124,9 @@ struct Site {
     /// `None` on the admin address.
     front: Option<Front>,
     limits: config::Connections,
+    /// When the relay begins to stop.
+    stopping: Stop,
+    /// When this socket does.
     stop: Stop,
 }
 
@@ -209,7 +220,7 @@ impl Site {
             },
             None => match endpoint {
                 Endpoint::Ping => ping::answer(204, &head),
-                Endpoint::Ready => ready::answer(self.stop.requested(), &head),
+                Endpoint::Ready => ready::answer(self.stopping.requested(), &head),
                 Endpoint::Metrics => metrics::answer(&self.registry, &head),
                 _ => answer::not_found(),
             },
@@ -235,7 +246,7 @@ impl Site {
             Endpoint::Write => write::answer(front, head, body).await,
             Endpoint::PromWrite => prom::answer(front, head, body).await,
             Endpoint::Ping => ping::answer(front.config.ping_status, head),
-            Endpoint::Ready => ready::answer(self.stop.requested(), head),
+            Endpoint::Ready => ready::answer(self.stopping.requested(), head),
             Endpoint::Health => health::answer(front, head).await,
             Endpoint::Status => status::answer(front, head),
             Endpoint::Metrics => metrics::answer(&self.registry, head),

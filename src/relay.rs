@@ -13,7 +13,7 @@ pub use books::Books;
 pub use start_error::StartError;
 
 use crate::batch::{BatchBuilder, Pool};
-use crate::config::{Config, HttpListener, Rate, UdpListener};
+use crate::config::{Config, HttpListener, Rate, Target, UdpListener};
 use crate::fanout::Hand;
 use crate::metrics::Registry;
 use crate::rate_limit::{RateLimit, Share};
@@ -23,12 +23,13 @@ use crate::timestamp::Stamper;
 use crate::{backend, http, udp};
 use plan::{Bound, Plan, Sender, Transport};
 use std::net::{TcpListener, UdpSocket};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub use threads::Ended;
 use threads::Threads;
 
-/// A batch of a UDP worker: what fits one GSO send at an `mtu` of 1400, shorter segments padded.
+/// A batch of a UDP worker whose outputs share no `mtu`: about one GSO send.
 const BATCH_BYTES: usize = 60 << 10;
 /// Full batches that a worker keeps for use again.
 const POOLED_BATCHES: usize = 32;
@@ -44,6 +45,9 @@ pub struct Relay {
     wakers: Vec<Waker>,
     fronts: Threads,
     senders: Threads,
+    /// Ends last: who watches the relay sees it drain.
+    admin: Threads,
+    admin_stopper: Stopper,
     ended: crossbeam_channel::Receiver<Ended>,
     shutdown_timeout: Duration,
 }
@@ -62,14 +66,17 @@ impl Relay {
             stopper: Stopper::default(),
             wakers: Vec::new(),
             fronts: Threads::new(tell.clone()),
-            senders: Threads::new(tell),
+            senders: Threads::new(tell.clone()),
+            admin: Threads::new(tell),
+            admin_stopper: Stopper::default(),
             ended,
             shutdown_timeout,
         };
         let started = relay
             .start_senders(plan.senders)
             .and_then(|()| relay.start_udp(plan.udp))
-            .and_then(|()| relay.start_http(plan.http, plan.admin, threads));
+            .and_then(|()| relay.start_http(plan.http, threads))
+            .and_then(|()| relay.start_admin(plan.admin));
         match started {
             Ok(()) => Ok(relay),
             Err(error) => {
@@ -106,7 +113,7 @@ impl Relay {
                 let counters = Arc::clone(&self.registry.udp[index].workers[worker]);
                 let intake = udp::Intake {
                     fanout: fanout.clone(),
-                    builder: BatchBuilder::new(Pool::new(POOLED_BATCHES, BATCH_BYTES)),
+                    builder: batch_builder(&listener),
                     hand: Hand::Direct,
                     precision: listener.precision,
                     line_limit: limit.clone().map(Share::new),
@@ -152,7 +159,6 @@ impl Relay {
     fn start_http(
         &mut self,
         listeners: Vec<Bound<TcpListener, HttpListener>>,
-        mut admin: Option<TcpListener>,
         threads: usize,
     ) -> Result<(), StartError> {
         let mut shares: Vec<Vec<http::Listener>> = (0..threads).map(|_| Vec::new()).collect();
@@ -170,16 +176,25 @@ impl Relay {
             }
         }
         for (thread, listeners) in shares.into_iter().enumerate() {
-            let admin = admin.take().map(|socket| http::Admin { socket });
-            if listeners.is_empty() && admin.is_none() {
+            if listeners.is_empty() {
                 continue;
             }
             let (registry, stop) = (Arc::clone(&self.registry), self.stopper.watch());
-            self.fronts.spawn(format!("http-{thread}"), move || {
-                http::run(listeners, admin, registry, stop)
-            })?;
+            self.fronts
+                .spawn(format!("http-{thread}"), move || http::run(listeners, registry, stop))?;
         }
         Ok(())
+    }
+
+    fn start_admin(&mut self, socket: Option<TcpListener>) -> Result<(), StartError> {
+        let Some(socket) = socket else { return Ok(()) };
+        let admin = http::Admin {
+            socket,
+            stopping: self.stopper.watch(),
+            stop: self.admin_stopper.watch(),
+            registry: Arc::clone(&self.registry),
+        };
+        self.admin.spawn("admin".to_owned(), move || http::run_admin(admin))
     }
 
     /// Tells of every thread that ends: while nobody has said stop, that is a ring that failed or
@@ -206,6 +221,20 @@ impl Relay {
         }
         self.fronts.join();
         self.senders.join();
+        self.admin_stopper.stop(Instant::now());
+        self.admin.join();
         Books::read(&self.registry)
     }
+}
+
+/// Where all UDP outputs of a listener share one `mtu`, batches are laid out for it.
+fn batch_builder(listener: &UdpListener) -> BatchBuilder {
+    let mut mtus = listener.outputs.iter().filter_map(|output| match &output.target {
+        Target::Udp(target) => NonZeroUsize::new(target.mtu),
+        Target::Http(_) => None,
+    });
+    let shared = mtus.next().filter(|first| mtus.all(|mtu| mtu == *first));
+    let layout = shared.map(backend::udp::layout);
+    let capacity = layout.map_or(BATCH_BYTES, |layout| layout.bytes.get() * layout.count_max);
+    BatchBuilder::new(Pool::new(POOLED_BATCHES, capacity), layout)
 }

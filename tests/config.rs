@@ -2,7 +2,9 @@
 //! root runs as it is, and each known mistake gets its line of advice.
 
 use proptest::prelude::*;
-use ringrelay::config::{Config, ConfigError, HttpTarget, Output, Target, UdpTarget};
+use ringrelay::config::{
+    Config, ConfigError, Connections, HttpTarget, Output, Rate, Target, UdpTarget,
+};
 use ringrelay::timestamp::Precision;
 use std::path::Path;
 use std::time::Duration;
@@ -18,6 +20,10 @@ fn http(output: &Output) -> &HttpTarget {
     }
 }
 
+fn write_url(target: &HttpTarget) -> String {
+    format!("{}{}", target.authority, target.write_path.as_deref().expect("it takes lines"))
+}
+
 fn udp(output: &Output) -> &UdpTarget {
     match &output.target {
         Target::Udp(target) => target,
@@ -31,7 +37,7 @@ fn the_original_form_loads() {
     let listener = &config.http[0];
     assert_eq!((&*listener.name, listener.bind.to_string()), ("office", "127.0.0.1:9096".into()));
     let [east, west] = [http(&listener.outputs[0]), http(&listener.outputs[1])];
-    assert_eq!((&*east.authority, &*east.write_path), ("10.0.0.1:8086", "/write"));
+    assert_eq!(write_url(east), "10.0.0.1:8086/write");
     assert_eq!((west.timeout, west.batch_bytes_max), (Duration::from_secs(90), 50 * 1024));
     let outputs = &config.udp[0].outputs;
     assert_eq!(udp(&outputs[0]), &UdpTarget { location: "10.0.0.1:8089".into(), mtu: 512 });
@@ -46,7 +52,7 @@ fn the_forks_form_loads() {
     assert_eq!(listener.ping_status, 200);
     assert_eq!(listener.default_retention_policy.as_deref(), Some("autogen"));
     let targets: Vec<_> = listener.outputs.iter().map(http).collect();
-    let urls: Vec<_> = targets.iter().map(|t| format!("{}{}", t.authority, t.write_path)).collect();
+    let urls: Vec<_> = targets.iter().map(|target| write_url(target)).collect();
     assert_eq!(
         urls,
         ["influx_db-1:8086/write", "influxdb2:80/write", "[fd00::1]:9092/kapacitor/write"]
@@ -70,7 +76,7 @@ fn the_forks_old_form_loads() {
     assert_eq!(config.http[0].bind.to_string(), "[::1]:9096");
     for output in &config.http[0].outputs {
         assert_eq!(http(output).timeout, Duration::from_secs(10));
-        assert_eq!(http(output).write_path, "/write");
+        assert_eq!(http(output).write_path.as_deref(), Some("/write"));
     }
 }
 
@@ -86,6 +92,8 @@ fn the_defaults_are_the_go_relays() {
     let listener = &config.http[0];
     assert_eq!((listener.ping_status, &listener.default_retention_policy), (204, &None));
     assert_eq!((listener.body_bytes_max, listener.bodies_bytes_max), (32 << 20, 64 << 20));
+    assert_eq!((listener.request_rate, listener.line_rate), (None, None));
+    assert_eq!(listener.connections, Connections::default());
     let output = &listener.outputs[0];
     assert_eq!((&*output.name, output.queue_bytes_max), ("http://h/", 16 << 20));
     let target = http(output);
@@ -94,7 +102,7 @@ fn the_defaults_are_the_go_relays() {
     let listener = &config.udp[0];
     assert_eq!((listener.precision, listener.read_buffer_bytes), (Precision::Nanosecond, 0));
     assert!((1..=4).contains(&listener.workers));
-    assert_eq!(listener.batch_wait, Duration::from_millis(1));
+    assert_eq!(listener.batch_wait, Duration::from_millis(2));
     assert_eq!(udp(&listener.outputs[0]).mtu, 1024);
 }
 
@@ -122,8 +130,67 @@ fn a_location_is_a_base_url_or_the_full_write_url() {
         );
         let config = parse(&text).unwrap_or_else(|error| panic!("{location}: {error}"));
         let target = http(&config.http[0].outputs[0]);
-        assert_eq!(format!("{}{}", target.authority, target.write_path), url, "{location}");
+        assert_eq!(write_url(target), url, "{location}");
     }
+}
+
+#[test]
+fn endpoints_lie_under_the_location_or_beside_the_full_write_url() {
+    for (location, more, expected) in [
+        ("http://h/", "", ["/write", "-", "/ping", "/query"]),
+        ("http://h/base/write", "", ["/base/write", "-", "/base/ping", "/base/query"]),
+        (
+            "http://h/base",
+            "endpoints = { write = 'w', write_prom = 'p', ping = 'pi', query = '/q' }",
+            ["/base/w", "/base/p", "/base/pi", "/base/q"],
+        ),
+        (
+            "http://h/base",
+            "endpoints = { write_prom = 'p' }",
+            ["-", "/base/p", "/base/ping", "/base/query"],
+        ),
+        (
+            "http://h/api/v1/prom/write",
+            "type = 'prometheus'",
+            ["-", "/api/v1/prom/write", "/ping", "/query"],
+        ),
+        ("http://h/", "type = 'prometheus'", ["-", "/api/v1/prom/write", "/ping", "/query"]),
+    ] {
+        let text =
+            format!("[[http]]\nbind-addr = ':1'\n[[http.output]]\nlocation = '{location}'\n{more}");
+        let config = parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let target = http(&config.http[0].outputs[0]);
+        let or_none = |path: &Option<String>| path.clone().unwrap_or("-".to_owned());
+        let (write, prom) = (or_none(&target.write_path), or_none(&target.write_prom_path));
+        assert_eq!([&*write, &*prom, &*target.ping_path, &*target.query_path], expected, "{text}");
+    }
+}
+
+#[test]
+fn limits_are_read() {
+    let config = parse(
+        "[[http]]\nbind-addr = ':1'\nrate-limit = 50\nrate-limit-lines = 7\nburst-limit = 9\n\
+         max-connections = 3\nheader-timeout = '2s'\nidle-timeout = '3s'\n\
+         max-header-size-kb = 4\nhealth-timeout-ms = 5\nhealth-critical-status = 503\n\
+         admin-allow = ['::1', '10.1.0.0/16']\noutput = [{ location = 'http://h/' }]\n\
+         [[udp]]\nbind-addr = ':1'\nrate-limit-lines = 8\noutput = [{ location = 'h:2' }]",
+    )
+    .expect("it runs");
+    let listener = &config.http[0];
+    let rate = |per_second, burst| Some(Rate { per_second, burst });
+    assert_eq!((listener.request_rate, listener.line_rate), (rate(50, 9), rate(7, 7)));
+    assert_eq!(config.udp[0].line_rate, rate(8, 8));
+    let connections = Connections {
+        open_max: 3,
+        head_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_secs(3),
+        head_bytes_max: 4096,
+    };
+    assert_eq!(listener.connections, connections);
+    assert_eq!(listener.health_timeout, Duration::from_millis(5));
+    assert_eq!(listener.health_critical_status, 503);
+    let allowed: Vec<_> = listener.admin_allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["::1/128", "10.1.0.0/16"]);
 }
 
 #[test]
@@ -157,20 +224,23 @@ fn the_summary_has_a_paragraph_for_each_listener() {
         [[http]]\nbind-addr = ':1'\ndefault-retention-policy = 'week'\n\
         output = [{ location = 'http://h/' }]";
     let summary = parse(text).expect("it runs").summary().to_string();
+    let http_limits = "4096 connections, idle for at most 75s, heads up to 16 KiB within 10s\n  \
+        /health waits 10s, answers 200 when critical; /admin for 127.0.0.0/8, ::1/128";
     let limits = "timeout 10s, batches up to 512 KiB, 8 in flight, queue 16 MiB";
     assert_eq!(
         summary,
         format!(
             r#"udp "in" on udp 127.0.0.1:1
-  precision ns, read buffer 4096 bytes, 2 workers, batches wait 1ms
+  precision ns, read buffer 4096 bytes, 2 workers, batches wait 2ms
   -> "h:2": udp h:2, mtu 1024, queue 16 MiB
   -> "db": http://h:3/write, database "d", retention policy "r", {limits}
 
 http "http://:1" on tcp [::]:1
   bodies up to 32 MiB, 64 MiB together, ping answers 204, default retention policy "week"
+  {http_limits}
   -> "http://h/": http://h:80/write, {limits}
 
-admin on tcp [::]:3: /metrics, /ping
+admin on tcp [::]:3: /metrics, /ping, /ready
 
 http-threads: 3; queues drain for at most 10s when stopped"#
         )

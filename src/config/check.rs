@@ -144,9 +144,10 @@ fn rate(per_second: u64, burst: u64) -> Option<Rate> {
 /// The addresses and networks of `admin-allow`.
 fn networks(section: Section<'_>) -> Option<Vec<IpNet>> {
     let typed = section.has("admin-allow").then(|| section.texts("admin-allow"));
-    let texts = typed.into_iter().flatten().chain(
-        schema::ADMIN_ALLOW.into_iter().filter(|_| !section.has("admin-allow")),
-    );
+    let texts = typed
+        .into_iter()
+        .flatten()
+        .chain(schema::ADMIN_ALLOW.into_iter().filter(|_| !section.has("admin-allow")));
     let mut networks = Some(Vec::new());
     for text in texts {
         let address = text.parse().map(|ip: IpAddr| IpNet::from(ip.to_canonical()));

@@ -41,8 +41,16 @@ impl fmt::Display for Summary<'_> {
 }
 
 fn udp_listener(f: &mut fmt::Formatter<'_>, listener: &UdpListener) -> fmt::Result {
-    let UdpListener { name, bind, precision, read_buffer_bytes, workers, batch_wait, line_rate, outputs } =
-        listener;
+    let UdpListener {
+        name,
+        bind,
+        precision,
+        read_buffer_bytes,
+        workers,
+        batch_wait,
+        line_rate,
+        outputs,
+    } = listener;
     writeln!(f, "udp {name:?} on udp {bind}")?;
     write!(f, "  precision {}, ", precision.as_str())?;
     match read_buffer_bytes {

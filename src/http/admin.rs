@@ -111,7 +111,9 @@ fn failure_inside(told: &Told) -> Option<String> {
 /// The `error` of an answer of InfluxDB: of the whole, or of its first statement that failed.
 fn error_of(body: &[u8]) -> Option<String> {
     let json: Value = serde_json::from_slice(body).ok()?;
-    let words = |value: &Value| value.get("error").map(|e| e.as_str().map_or_else(|| e.to_string(), str::to_owned));
+    let words = |value: &Value| {
+        value.get("error").map(|e| e.as_str().map_or_else(|| e.to_string(), str::to_owned))
+    };
     let results = || json.get("results")?.as_array()?.iter().find_map(words);
     words(&json).or_else(results)
 }

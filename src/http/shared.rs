@@ -26,9 +26,8 @@ impl Shared {
     /// The bounds that `config` sets, none of them used.
     #[must_use]
     pub fn new(config: &HttpListener) -> Self {
-        let limit = |rate: Rate| {
-            Arc::new(RateLimit::new(rate.per_second, rate.burst, Instant::now()))
-        };
+        let limit =
+            |rate: Rate| Arc::new(RateLimit::new(rate.per_second, rate.burst, Instant::now()));
         Self {
             bodies: Arc::new(Budget::new(config.bodies_bytes_max)),
             places: Arc::new(Semaphore::new(config.connections.open_max)),

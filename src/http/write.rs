@@ -84,8 +84,8 @@ async fn read(
     body: &mut Incoming,
     query: &query::Query,
 ) -> Result<Points, Unreadable> {
-    let body = body::read(&head.headers, body, &front.shared.bodies, front.config.body_bytes_max)
-            .await?;
+    let body =
+        body::read(&head.headers, body, &front.shared.bodies, front.config.body_bytes_max).await?;
     front.metrics.bytes.add(body.bytes().len() as u64);
     let stamp = front.stamp_ns().div_euclid(query.precision.nanoseconds());
     points::read(body, &front.shared.bodies, query.precision, stamp)

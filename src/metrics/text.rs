@@ -3,7 +3,9 @@
 //! A listener's counters are summed over its threads: who needs to see one thread has `top -H`.
 //! Every metric has a row in `docs/metrics.md`; a test compares the two.
 
-use super::{Backend, Counter, Drop, Endpoint, Histogram, HttpWorker, Registry, SharedCounter, UdpWorker};
+use super::{
+    Backend, Counter, Drop, Endpoint, Histogram, HttpWorker, Registry, SharedCounter, UdpWorker,
+};
 use crate::line::Reason;
 use std::fmt::Write;
 

@@ -136,11 +136,12 @@ impl Plan {
                 (Transport::Udp(udp), Some(direct))
             }
             Target::Http(target) => {
-                let paths = [
-                    (Api::Lines, &target.write_path),
-                    (Api::Prometheus, &target.write_prom_path),
-                ];
-                apis = paths.into_iter().filter_map(|(api, path)| path.as_ref().map(|_| api)).collect();
+                let paths =
+                    [(Api::Lines, &target.write_path), (Api::Prometheus, &target.write_prom_path)];
+                apis = paths
+                    .into_iter()
+                    .filter_map(|(api, path)| path.as_ref().map(|_| api))
+                    .collect();
                 let (give, commands) = control::channel();
                 control = Some(give);
                 (Transport::Http(target, commands), None)

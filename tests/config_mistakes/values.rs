@@ -13,6 +13,45 @@ fn numbers_and_durations() {
             udp_output("mtu = 65508"),
             "f:4: mtu = 65508: is out of bounds; give 64 to 65507, or 0 for the default",
         ),
+        (
+            http("max-connections = 0"),
+            "f:2: max-connections = 0: is out of bounds; give 1 to 1000000",
+        ),
+        (
+            http("header-timeout = '0s'"),
+            "f:2: header-timeout = '0s': is out of bounds; give 1ms to 1h",
+        ),
+        (
+            http("idle-timeout = '2d'"),
+            "f:2: idle-timeout = '2d': is no duration; \
+             give 1ms to 24h, each number with its unit, as in \"1m30s\"",
+        ),
+        (
+            http("max-header-size-kb = 1025"),
+            "f:2: max-header-size-kb = 1025: is out of bounds; give 1 to 1024",
+        ),
+        (
+            http("health-critical-status = 99"),
+            "f:2: health-critical-status = 99: is out of bounds; \
+             give 200 to 599, or 0 for the default",
+        ),
+        (
+            http("rate-limit-lines = -1"),
+            "f:2: rate-limit-lines = -1: is out of bounds; give 0 to 1000000000",
+        ),
+        (
+            udp("rate-limit-lines = 1000000001"),
+            "f:2: rate-limit-lines = 1000000001: is out of bounds; give 0 to 1000000000",
+        ),
+        (
+            http("admin-allow = ['10.0.0.0/33']"),
+            "f:2: admin-allow = ['10.0.0.0/33']: has \"10.0.0.0/33\", which is no address and \
+             no network; write them as in [\"127.0.0.0/8\", \"::1\"]",
+        ),
+        (
+            udp_output("endpoints.write_prom = '/p'\nlocation = 'http://h/'\ndatabase = 'd'"),
+            "f:4: endpoints: has no `write`, and points that come by UDP are line protocol; add it",
+        ),
         (udp("read-buffer = -1"), "f:2: read-buffer = -1: is out of bounds; give 0 to 1073741823"),
         (
             udp("read-buffer = 0x4000_0000"),

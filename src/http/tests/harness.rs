@@ -134,8 +134,17 @@ pub(super) fn start(scripts: &[Script]) -> Front {
     };
     let stopper = Stopper::default();
     let stop = stopper.watch();
-    let thread =
-        thread::spawn(move || run(vec![listener], Some(Admin { socket: admin }), registry, stop));
+    let admin = Admin {
+        socket: admin,
+        registry: Arc::clone(&registry),
+        stopping: stop.clone(),
+        stop: stop.clone(),
+    };
+    let thread = thread::spawn(move || {
+        let admin = thread::spawn(move || run_admin(admin));
+        run(vec![listener], registry, stop)?;
+        admin.join().expect("the admin address does not panic")
+    });
     Front { address, admin: admin_address, stopper, thread, metrics, bodies, backends, got }
 }
 

@@ -1,0 +1,213 @@
+//! What the relay says of itself and of its backends: `/status`, `/health`, `/ready`, `/ping`.
+
+use crate::harness::{HttpBackend, Relay, Reply, http_listener, http_output, numbered, wait_until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// An output with the default endpoints, but for the write endpoint.
+fn output(name: &str, addr: SocketAddr) -> String {
+    http_output(name, addr, "")
+}
+
+fn ask(relay: &Relay, target: &str) -> (u16, Value) {
+    let answer = relay.client("in").get(target);
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{}", answer.text());
+    (answer.status(), serde_json::from_slice(&answer.body).expect("JSON"))
+}
+
+#[test]
+fn status_names_every_backend_and_what_became_of_its_lines() {
+    let (healthy, refusing) = (HttpBackend::healthy(), HttpBackend::refusing(400, "{}"));
+    let outputs = [output("a", healthy.addr()), output("b", refusing.addr())];
+    let relay = Relay::start(&http_listener("in", "", &outputs));
+    assert_eq!(relay.client("in").write("db=d", "m f=1 1\nm f=2 2").status(), 204);
+    relay.wait_until_settled();
+    let (status, body) = ask(&relay, "/status");
+    assert_eq!(status, 200);
+    let (a, b) = (&body["status"]["a"], &body["status"]["b"]);
+    assert_eq!(a["location"], format!("http://{}/write", healthy.addr()));
+    assert_eq!((&a["lines"]["taken"], &a["lines"]["delivered"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&b["lines"]["delivered"], &b["lines"]["dropped"]["refused"]),
+        (&json!(0), &json!(2))
+    );
+    assert_eq!(a["queue"], json!({ "lines": 0, "bytes": 0, "bytes-max": 16 << 20 }));
+    assert_eq!(relay.client("in").request("DELETE", "/status", &[], b"").status(), 405);
+    relay.finish();
+}
+
+#[test]
+fn status_shows_what_waits() {
+    let (backend, gate) = HttpBackend::gated(|_| Reply::status(204));
+    let relay = Relay::start(&http_listener("in", "", &[output("a", backend.addr())]));
+    let mut client = relay.client("in");
+    let body = "m f=1 1\n";
+    let head = format!("POST /write?db=d HTTP/1.1\r\nHost: r\r\nContent-Length: {}", body.len());
+    client.send(format!("{head}\r\n\r\n{body}").as_bytes()).expect("the relay reads");
+    backend.wait_for_requests(1);
+    let (_, status) = ask(&relay, "/status");
+    assert_eq!(status["status"]["a"]["queue"]["lines"], 1);
+    gate.open();
+    assert_eq!(client.receive().expect("an answer").expect("not the end").status(), 204);
+    relay.finish();
+}
+
+#[test]
+fn health_asks_the_ping_endpoint_of_each() {
+    let up = HttpBackend::start(|request| {
+        Reply::status(if request.path() == "/ping" { 204 } else { 500 })
+    });
+    let other = HttpBackend::start(|request| {
+        // With a body, which must neither disturb nor keep a connection open.
+        let right = request.path() == "/base/health" && request.method() == "GET";
+        Reply {
+            status: if right { 200 } else { 404 },
+            content_type: None,
+            body: "x".repeat(70_000),
+        }
+    });
+    let outputs = [
+        output("up", up.addr()),
+        format!(
+            "name = \"other\"\nlocation = \"http://{}/base\"\n\
+             endpoints = {{ write = \"/write\", ping = \"/health\" }}\n",
+            other.addr()
+        ),
+    ];
+    let relay = Relay::start(&http_listener("in", "", &outputs));
+    for _ in 0..50 {
+        let (status, body) = ask(&relay, "/health");
+        assert_eq!((status, &body["status"]), (200, &json!("healthy")), "{body}");
+        for name in ["up", "other"] {
+            let words = body["healthy"][name].as_str().expect("words");
+            assert!(words.starts_with("OK. Time taken ") && words.ends_with('s'), "{words}");
+        }
+        assert!(body.get("problem").is_none(), "{body}");
+    }
+    assert_eq!(sockets_to(other.addr()), 0, "none is left open");
+    assert_eq!(relay.client("in").request("POST", "/health", &[], b"").status(), 405);
+    relay.finish();
+}
+
+/// Connections of this network namespace that are established to `addr`.
+fn sockets_to(addr: SocketAddr) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+    let port = format!(":{:04X}", addr.port());
+    let established = |line: &&str| {
+        let mut columns = line.split_whitespace().skip(2);
+        columns.next().is_some_and(|remote| remote.ends_with(&port)) && columns.next() == Some("01")
+    };
+    table.lines().filter(established).count()
+}
+
+#[test]
+fn health_says_who_has_a_problem_and_when_it_is_critical() {
+    let up = HttpBackend::healthy();
+    let failing = HttpBackend::refusing(503, "{}");
+    let (dead, _socket) = HttpBackend::dead();
+    let outputs =
+        [output("up", up.addr()), output("failing", failing.addr()), output("dead", dead)];
+    let relay = Relay::start(&http_listener("in", "health-critical-status = 503", &outputs));
+    let (status, body) = ask(&relay, "/health");
+    assert_eq!((status, &body["status"]), (200, &json!("problem")), "{body}");
+    assert_eq!(body["problem"]["failing"], "KO. Unexpected error code 503");
+    let words = body["problem"]["dead"].as_str().expect("words");
+    assert!(words.starts_with("KO. cannot connect: "), "{words}");
+    relay.finish();
+    for (more, expected) in [("", 200), ("health-critical-status = 503", 503)] {
+        let relay = Relay::start(&http_listener("in", more, &[output("dead", dead)]));
+        let (status, body) = ask(&relay, "/health");
+        assert_eq!((status, &body["status"]), (expected, &json!("critical")), "{body}");
+        assert!(body.get("healthy").is_none(), "{body}");
+        relay.finish();
+    }
+}
+
+#[test]
+fn health_waits_no_longer_than_it_may_and_asks_all_at_once() {
+    let slow = [(); 3].map(|()| HttpBackend::gated(|_| Reply::status(204)));
+    let outputs: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .zip(&slow)
+        .map(|(name, (backend, _))| output(name, backend.addr()))
+        .collect();
+    let relay = Relay::start(&http_listener("in", "health-timeout-ms = 400", &outputs));
+    let started = Instant::now();
+    let (_, body) = ask(&relay, "/health");
+    let took = started.elapsed();
+    assert_eq!(body["status"], "critical", "{body}");
+    assert_eq!(body["problem"]["a"], "KO. no answer within 400ms");
+    assert!((Duration::from_millis(400)..Duration::from_millis(1_150)).contains(&took), "{took:?}");
+    slow.iter().for_each(|(_, gate)| gate.open());
+    relay.finish();
+}
+
+#[test]
+fn many_who_ask_for_health_cost_a_backend_one_question_at_a_time() {
+    let (backend, gate) = HttpBackend::gated(|_| Reply::status(204));
+    let relay = Relay::start(&http_listener("in", "", &[output("a", backend.addr())]));
+    let mut clients: Vec<_> = (0..40).map(|_| relay.client("in")).collect();
+    for client in &mut clients {
+        client.send(b"GET /health HTTP/1.1\r\nHost: r\r\n\r\n").expect("the relay reads");
+    }
+    backend.wait_for_requests(1);
+    // Writes pass by. The thread that took this one has read what was sent before it, too.
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.receive().expect("an answer").expect("not the end").status(), 200);
+    }
+    let asked = backend.requests().len();
+    assert!(asked < 40, "{asked} questions for 40 clients");
+    relay.finish();
+}
+
+#[test]
+fn ready_until_it_stops() {
+    let (backend, gate) = HttpBackend::gated(|_| Reply::status(204));
+    let relay = Relay::start(&http_listener("in", "", &[output("a", backend.addr())]));
+    for listener in ["in", "admin"] {
+        let ready = relay.client(listener).get("/ready");
+        assert_eq!((ready.status(), ready.text().as_str()), (200, "{\"status\":\"ready\"}\n"));
+        assert_eq!(relay.client(listener).request("POST", "/ready", &[], b"").status(), 405);
+    }
+    // A write in flight keeps the relay from ending. The other connection is older than the stop.
+    let mut writing = relay.client("in");
+    let write = "POST /write?db=d HTTP/1.1\r\nHost: r\r\nContent-Length: 7\r\n\r\nm f=1 1";
+    writing.send(write.as_bytes()).expect("the relay reads");
+    backend.wait_for_requests(1);
+    let accepted = || relay.metrics().of("ringrelay_http_connections_total", &[("listener", "in")]);
+    let before = accepted();
+    let mut late = relay.client("in");
+    wait_until("the connection to be accepted", || accepted() > before);
+    relay.signal(Signal::TERM);
+    wait_until("the relay to stop", || relay.client("admin").get("/ready").status() == 503);
+    late.send(b"GET /ready HTTP/1.1\r\nHost: r\r\n\r\n").expect("the relay reads");
+    let ready = late.receive().expect("an answer").expect("not the end");
+    assert_eq!((ready.status(), ready.error().as_str()), (503, "stopping"));
+    assert_eq!(relay.client("admin").get("/metrics").status(), 200, "it is watched to its end");
+    gate.open();
+    assert_eq!(writing.receive().expect("an answer").expect("not the end").status(), 204);
+    assert!(relay.wait().status.success());
+}
+
+#[test]
+fn defaults_of_ping_and_retention_policy_are_the_listeners() {
+    let backend = HttpBackend::healthy();
+    let more = "default-ping-response = 200\ndefault-retention-policy = \"one week\"";
+    let relay = Relay::start(&http_listener("in", more, &[output("a", backend.addr())]));
+    for method in ["GET", "HEAD"] {
+        let ping = relay.client("in").request(method, "/ping", &[], b"");
+        assert_eq!((ping.status(), ping.header("x-influxdb-version")), (200, Some("relay")));
+        assert_eq!(ping.text(), "");
+    }
+    let lines = numbered("a", 3);
+    let mut client = relay.client("in");
+    for (query, line) in ["db=d", "db=d&rp=mine", "db=d&rp="].iter().zip(&lines) {
+        assert_eq!(client.write(query, line).status(), 204);
+    }
+    let queries: Vec<_> = backend.requests().iter().map(|r| r.query().to_owned()).collect();
+    assert_eq!(queries, ["db=d&rp=one+week", "db=d&rp=mine", "db=d&rp=one+week"]);
+    relay.finish();
+}
