@@ -30,7 +30,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(10);
 /// How many lines of the relay's log are kept for an error message.
-const LOG_LINES_MAX: usize = 30;
+const LOG_LINES_MAX: usize = 100;
 
 /// What kind of relay a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]

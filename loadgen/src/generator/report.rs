@@ -37,7 +37,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(source: usize) -> Self {
+    pub(crate) fn new(source: usize) -> Self {
         let histogram: Histogram<u64> = Histogram::new_with_bounds(1, 3_600_000_000, 3)
             .expect("the bounds are constants in range");
         Self {
@@ -91,7 +91,7 @@ pub struct SentReport {
 }
 
 impl SentReport {
-    pub(super) fn new(
+    pub(crate) fn new(
         protocol: Protocol,
         lines_per_write: usize,
         writes_per_send: usize,
