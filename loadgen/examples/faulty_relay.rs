@@ -46,6 +46,8 @@ fn main() -> Result<()> {
         counts.backends.lock().expect("not poisoned").push(backend);
     }
     let socket = UdpSocket::bind(text(listener, "bind-addr")?)?;
+    let buffer = listener["read-buffer"].as_integer().context("no read-buffer")?;
+    socket2::SockRef::from(&socket).set_recv_buffer_size(usize::try_from(buffer)?)?;
     let served = TcpListener::bind(text(admin, "bind-addr")?)?;
     let theirs = Arc::clone(&counts);
     std::thread::spawn(move || {

@@ -114,7 +114,7 @@ pub struct SendArguments {
     #[arg(long, required = true, value_name = "URL")]
     to: Vec<String>,
     /// How long to send, unless --lines ends it earlier
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
     duration: Duration,
     /// The id of the first source, 0 to 99; senders to one sink need different ids
     #[arg(long, default_value_t = 0, value_name = "ID")]
@@ -179,10 +179,10 @@ pub struct SinkArguments {
     #[arg(long, value_name = "N")]
     pub expect_lines: Option<u64>,
     /// End after this time
-    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    #[arg(long, default_value = "1h", value_parser = parse_duration, value_name = "DURATION")]
     pub duration: Duration,
     /// End when nothing has arrived for so long, once something has
-    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, default_value = "5s", value_parser = parse_duration, value_name = "DURATION")]
     pub idle: Duration,
     /// HTTP: wait so long before each answer
     #[arg(long, default_value_t = 0, value_name = "MS")]
@@ -278,10 +278,10 @@ pub struct BenchArguments {
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
     /// Load is made for so long before CPU is measured
-    #[arg(long, default_value = "2s", value_parser = parse_duration)]
+    #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
     warm_up: Duration,
     /// How long CPU is measured
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
     duration: Duration,
     #[command(flatten)]
     load: LoadArguments,
@@ -331,7 +331,7 @@ pub struct DemoArguments {
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     http_rate: u64,
     /// How long
-    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
     duration: Duration,
 }
 

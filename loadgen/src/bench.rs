@@ -3,6 +3,7 @@
 
 use crate::books::{self, BackendCounts, BackendReport, Findings, FrontCounts, ListenerReport};
 use crate::generator::{Load, Prepared, Running, SentReport};
+use crate::interrupt::Interrupt;
 use crate::kernel::{self, CpuTime};
 use crate::relay::config::{self, Listener, Output};
 use crate::relay::metrics::Metrics;
@@ -106,16 +107,17 @@ pub struct CpuReport {
 /// # Errors
 /// If something could not be started or broke; lost lines are no error but a finding.
 pub fn run(plan: &Plan, on_second: &mut dyn FnMut(&Second)) -> Result<BenchReport> {
+    let interrupt = Interrupt::watch()?;
     let sinks = open_sinks(plan)?;
     let listeners = wire(plan, &sinks)?;
     let loads = prepare(plan, &listeners)?;
     let mut relay = Relay::start(&plan.program, &listeners, &plan.options)?;
     let running = loads.into_iter().map(Prepared::start).collect::<Result<Vec<_>>>()?;
-    let mut stage = Stage { sinks, running, relay: &mut relay };
+    let mut stage = Stage { sinks, running, relay: &mut relay, interrupt: &interrupt };
     let cpu = stage.measure(plan, on_second)?;
     let Stage { sinks, running, .. } = stage;
     let sent = running.into_iter().map(Running::join).collect::<Result<Vec<_>>>()?;
-    settle(&sinks, &sent, &mut relay)?;
+    settle(&sinks, &sent, &mut relay, &interrupt)?;
     let drops = listeners
         .iter()
         .map(|listener| match listener.protocol {
@@ -190,6 +192,7 @@ struct Stage<'a> {
     sinks: Sinks,
     running: Vec<Running>,
     relay: &'a mut Relay,
+    interrupt: &'a Interrupt,
 }
 
 /// Where everything stands at one moment.
@@ -231,6 +234,7 @@ impl Stage<'_> {
             if now >= end || self.running.iter().all(Running::finished) {
                 break;
             }
+            self.interrupt.ensure_none()?;
             self.relay.ensure_running()?;
             let failed = self.sinks.iter().flatten().find(|sink| sink.failed());
             ensure!(failed.is_none(), "a sink failed");
@@ -277,7 +281,12 @@ impl CpuReport {
 }
 
 /// Waits until every sink has every line, or nothing more arrives.
-fn settle(sinks: &Sinks, sent: &[SentReport], relay: &mut Relay) -> Result<()> {
+fn settle(
+    sinks: &Sinks,
+    sent: &[SentReport],
+    relay: &mut Relay,
+    interrupt: &Interrupt,
+) -> Result<()> {
     let all = |(sinks, sent): (&Vec<Sink>, &SentReport)| {
         sinks.iter().all(|sink| sink.lines() >= sent.lines)
     };
@@ -290,6 +299,7 @@ fn settle(sinks: &Sinks, sent: &[SentReport], relay: &mut Relay) -> Result<()> {
         } else if quiet_since.elapsed() >= SETTLED_AFTER {
             break;
         }
+        interrupt.ensure_none()?;
         relay.ensure_running()?;
         std::thread::sleep(POLL);
     }

@@ -178,7 +178,7 @@ impl Findings {
             ));
         }
         if lost > 0 {
-            self.notes.push(format!("{name}: the kernel dropped {lost} datagrams, and it is said"));
+            self.notes.push(format!("{name}: {lost} datagrams were lost before the relay"));
         }
         let refused: u64 = counted.refused.iter().map(|(_, lines)| lines).sum();
         if refused > 0 {

@@ -97,6 +97,12 @@ impl Prepared {
             SOURCES_MAX - 1,
             ids.end - 1
         );
+        let lines_min = (load.shape.lines_per_write * load.sources) as u64;
+        ensure!(
+            load.lines_max >= lines_min,
+            "{} lines are less than one write of each source",
+            load.lines_max
+        );
         let burst = load.burst()?;
         let payloads = ids
             .map(|id| Payload::new(&load.shape, id, burst))

@@ -14,6 +14,7 @@ pub mod bench;
 pub mod books;
 pub mod demo;
 pub mod generator;
+pub mod interrupt;
 pub mod kernel;
 pub mod ledger;
 pub mod line;

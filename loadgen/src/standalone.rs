@@ -2,12 +2,10 @@
 
 use crate::arguments::{SendArguments, SinkArguments};
 use crate::generator::{Prepared, Running};
+use crate::interrupt::Interrupt;
 use crate::report;
 use crate::sink::{Sink, SinkReport};
-use anyhow::{Context, Result, ensure};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 
 /// How often a condition is looked at.
@@ -19,10 +17,10 @@ const POLL: Duration = Duration::from_millis(10);
 /// If it could not run.
 pub fn send(arguments: &SendArguments) -> Result<bool> {
     let (load, targets) = arguments.check()?;
-    let interrupted = interrupted()?;
+    let interrupt = Interrupt::watch()?;
     let running: Running = Prepared::new(load, &targets)?.start()?;
     while !running.finished() {
-        if interrupted.load(Ordering::Relaxed) {
+        if interrupt.came() {
             running.stop();
         }
         std::thread::sleep(POLL);
@@ -42,7 +40,7 @@ pub fn send(arguments: &SendArguments) -> Result<bool> {
 /// If it could not run.
 pub fn sink(arguments: &SinkArguments) -> Result<bool> {
     let behaviour = arguments.behaviour()?;
-    let interrupted = interrupted()?;
+    let interrupt = Interrupt::watch()?;
     let mut sinks = Vec::new();
     for &address in &arguments.udp {
         sinks.push(Sink::udp(address)?);
@@ -53,7 +51,7 @@ pub fn sink(arguments: &SinkArguments) -> Result<bool> {
     for sink in &sinks {
         eprintln!("loadgen: sink ready at {}", sink.address());
     }
-    wait(&sinks, arguments, &interrupted)?;
+    wait(&sinks, arguments, &interrupt)?;
     let reports: Vec<SinkReport> =
         sinks.into_iter().map(|sink| sink.close(None)).collect::<Result<_>>()?;
     if arguments.json {
@@ -71,10 +69,10 @@ pub fn sink(arguments: &SinkArguments) -> Result<bool> {
     Ok(reports.iter().all(well))
 }
 
-fn wait(sinks: &[Sink], arguments: &SinkArguments, interrupted: &AtomicBool) -> Result<()> {
+fn wait(sinks: &[Sink], arguments: &SinkArguments, interrupt: &Interrupt) -> Result<()> {
     let started = Instant::now();
     let (mut last, mut quiet_since) = (0, started);
-    while started.elapsed() < arguments.duration && !interrupted.load(Ordering::Relaxed) {
+    while started.elapsed() < arguments.duration && !interrupt.came() {
         ensure!(!sinks.iter().any(Sink::failed), "a sink failed while it ran");
         let lines: u64 = sinks.iter().map(Sink::lines).sum();
         if lines != last {
@@ -89,12 +87,4 @@ fn wait(sinks: &[Sink], arguments: &SinkArguments, interrupted: &AtomicBool) -> 
         std::thread::sleep(POLL);
     }
     Ok(())
-}
-
-fn interrupted() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&flag)).context("a signal handler")?;
-    }
-    Ok(flag)
 }

@@ -147,6 +147,7 @@ fn nonsense_is_refused_with_status_2() {
         &["send", "--to", "ftp://127.0.0.1:1"][..],
         &["send", "--to", "udp://127.0.0.1:1", "--lines-per-write", "0"],
         &["send", "--to", "udp://127.0.0.1:1", "--source", "100"],
+        &["send", "--to", "udp://127.0.0.1:1", "--lines", "9"],
         &["send", "--to", "http://127.0.0.1:1", "--gso"],
         &["sink"],
         &["sink", "--http", "127.0.0.1:0", "--status", "99"],
