@@ -92,12 +92,11 @@ pub fn table(report: &BenchReport) -> String {
             write!(text, " {:>COLUMN$}", cell(column)).ok();
         }
     }
-    text.push('\n');
     for note in &report.findings.notes {
-        write!(text, "\nnote: {note}").ok();
+        write!(text, "\n\nnote: {note}").ok();
     }
     for failure in &report.findings.failures {
-        write!(text, "\nFAILED: {failure}").ok();
+        write!(text, "\n\nFAILED: {failure}").ok();
     }
     text
 }
@@ -168,5 +167,5 @@ pub fn verdict(report: &BenchReport, lost: u64) -> String {
         milliseconds(received().map(|latency| latency.p50_us).max().unwrap_or_default()),
         milliseconds(received().map(|latency| latency.p99_us).max().unwrap_or_default()),
     );
-    text + &format!("  memory   {:.0} MiB at most", kib_as_mib(report.memory_peak_kib))
+    text + &format!("  memory   {:.0} MiB at its peak", kib_as_mib(report.memory_peak_kib))
 }
