@@ -1,10 +1,10 @@
 //! The HTTP front: what a thread `http-<n>` runs.
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
-//! sockets of its own, by io_uring. One file per endpoint: [`write`], [`prom`], [`ping`], [`ready`],
-//! [`health`], [`status`], [`admin`], [`metrics`]; what they share is in `body` (limits), `query`,
-//! `points` (lines to a batch), `answer` and `shared` (what the threads of a listener share). Knows
-//! nothing of backends but the queues of the fan-out, and whom to give a command.
+//! sockets of its own, by io_uring. One file per endpoint: `write`, `prom`, `ping`, `ready`,
+//! `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits), `query`, `points`
+//! (lines to a batch), `answer` and `shared` (what the threads of a listener share). Knows nothing
+//! of backends but the queues of the fan-out, and whom to give a command.
 
 mod admin;
 mod answer;
@@ -78,7 +78,7 @@ pub struct Admin {
 ///
 /// # Errors
 /// If the kernel gives no io_uring or a socket cannot be used with it.
-pub fn run(listeners: Vec<Listener>, registry: Arc<Registry>, stop: Stop) -> io::Result<()> {
+pub fn run(listeners: Vec<Listener>, registry: &Arc<Registry>, stop: &Stop) -> io::Result<()> {
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
     runtime.block_on(async {
         let mut accepting = JoinSet::new();
@@ -88,7 +88,7 @@ pub fn run(listeners: Vec<Listener>, registry: Arc<Registry>, stop: Stop) -> io:
             let (limits, places) =
                 (front.config.connections.clone(), Arc::clone(&front.shared.places));
             let site = Rc::new(Site {
-                registry: Arc::clone(&registry),
+                registry: Arc::clone(registry),
                 front: Some(front),
                 limits,
                 stopping: stop.clone(),
@@ -154,9 +154,9 @@ impl Front {
         (socket, Self { config, fanout, metrics, shared, stamper, answer_timeout, stop })
     }
 
-    /// Counts a request against `rate-limit`, or answers it.
-    fn take_request(&self, endpoint: Endpoint) -> Result<(), Answer> {
-        if is_limited(endpoint) { self.shared.take_request() } else { Ok(()) }
+    /// Counts a request against `rate-limit`; the 429 if it goes over.
+    fn limit_request(&self, endpoint: Endpoint) -> Option<Answer> {
+        if is_limited(endpoint) { self.shared.limit_request() } else { None }
     }
 
     /// The stamp of a request, in nanoseconds since the epoch.
@@ -214,9 +214,9 @@ impl Site {
         let (head, mut body) = request.into_parts();
         let endpoint = endpoint(head.uri.path());
         let answer = match &self.front {
-            Some(front) => match front.take_request(endpoint) {
-                Ok(()) => self.serve(front, endpoint, &head, &mut body, peer).await,
-                Err(too_many) => too_many,
+            Some(front) => match front.limit_request(endpoint) {
+                None => self.serve(front, endpoint, &head, &mut body, peer).await,
+                Some(too_many) => too_many,
             },
             None => match endpoint {
                 Endpoint::Ping => ping::answer(204, &head),

@@ -181,7 +181,7 @@ impl Relay {
             }
             let (registry, stop) = (Arc::clone(&self.registry), self.stopper.watch());
             self.fronts
-                .spawn(format!("http-{thread}"), move || http::run(listeners, registry, stop))?;
+                .spawn(format!("http-{thread}"), move || http::run(listeners, &registry, &stop))?;
         }
         Ok(())
     }

@@ -34,8 +34,8 @@ pub(super) async fn answer(
     body: &mut Incoming,
     peer: IpAddr,
 ) -> Answer {
-    if let Err(refused) = admit(front, head, peer) {
-        return refused;
+    if let Some(refusal) = refusal(front, head, peer) {
+        return refusal;
     }
     let limit = front.config.body_bytes_max;
     let body = match body::read(&head.headers, body, &front.shared.bodies, limit).await {
@@ -120,8 +120,8 @@ fn error_of(body: &[u8]) -> Option<String> {
 
 /// Answers a request for `/admin/flush`: what was dropped, per backend.
 pub(super) async fn flush(front: &Front, head: &Parts, peer: IpAddr) -> Answer {
-    if let Err(refused) = admit(front, head, peer) {
-        return refused;
+    if let Some(refusal) = refusal(front, head, peer) {
+        return refusal;
     }
     let outputs = front.fanout.outputs().iter();
     let asked: Vec<_> = outputs
@@ -151,17 +151,15 @@ pub(super) async fn flush(front: &Front, head: &Parts, peer: IpAddr) -> Answer {
     answer::json(StatusCode::OK, &body)
 }
 
-fn admit(front: &Front, head: &Parts, peer: IpAddr) -> Result<(), Answer> {
+/// Why this client may not, if so.
+fn refusal(front: &Front, head: &Parts, peer: IpAddr) -> Option<Answer> {
     // A client by IPv4 has an IPv6 address on a socket that serves both.
     let peer = peer.to_canonical();
     if !front.config.admin_allow.iter().any(|network| network.contains(&peer)) {
         let why = format!("{peer} may not do this: add it to admin-allow");
-        return Err(answer::error(StatusCode::FORBIDDEN, &why));
+        return Some(answer::error(StatusCode::FORBIDDEN, &why));
     }
-    if head.method != Method::POST {
-        return Err(answer::method_not_allowed("POST"));
-    }
-    Ok(())
+    (head.method != Method::POST).then(|| answer::method_not_allowed("POST"))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub(super) async fn accept(
         let accepted = tokio::select! {
             biased;
             _ = stop.wait() => {
-                socket2::SockRef::from(&closer).shutdown(Shutdown::Both)?;
+                refuse_connections(&closer);
                 accepting.await
             }
             accepted = &mut accepting => accepted,
@@ -81,8 +81,16 @@ pub(super) async fn accept(
             }
         }
     }
+    refuse_connections(&closer);
     while open.join_next().await.is_some() {}
     Ok(())
+}
+
+/// From now on clients are refused at once rather than left waiting in the kernel's queue.
+fn refuse_connections(listener: &std::net::TcpListener) {
+    if let Err(error) = socket2::SockRef::from(listener).shutdown(Shutdown::Both) {
+        tracing::debug!(%error, "the listener was shut down already");
+    }
 }
 
 /// Waits for a place. While there is none, connections that have waited longest for a request

@@ -36,21 +36,20 @@ impl Shared {
         }
     }
 
-    /// Takes one request, or answers it with 429.
-    pub(super) fn take_request(&self) -> Result<(), Answer> {
+    /// Takes one request; the 429 if it goes over the limit.
+    pub(super) fn limit_request(&self) -> Option<Answer> {
         take(self.requests.as_deref(), 1, "rate-limit: too many requests a second: try again later")
     }
 
-    /// Takes the lines of a request, all or none, or answers it with 429.
-    pub(super) fn take_lines(&self, lines: u64) -> Result<(), Answer> {
+    /// Takes the lines of a request, all or none; the 429 if they go over the limit.
+    pub(super) fn limit_lines(&self, lines: u64) -> Option<Answer> {
         let why = "rate-limit-lines: too many lines a second: try again later";
         take(self.lines.as_deref(), lines, why)
     }
 }
 
-fn take(limit: Option<&RateLimit>, n: u64, why: &str) -> Result<(), Answer> {
-    let Some(limit) = limit else { return Ok(()) };
-    limit.take(n, Instant::now()).map_err(|wait| too_many(why, wait))
+fn take(limit: Option<&RateLimit>, n: u64, why: &str) -> Option<Answer> {
+    limit?.take(n, Instant::now()).err().map(|wait| too_many(why, wait))
 }
 
 fn too_many(why: &str, wait: Duration) -> Answer {

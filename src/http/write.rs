@@ -45,7 +45,7 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: &mut Incoming) -> 
     let Some(batch) = points.batch else {
         return answer::status(StatusCode::NO_CONTENT);
     };
-    if let Err(too_many) = front.shared.take_lines(points.lines) {
+    if let Some(too_many) = front.shared.limit_lines(points.lines) {
         front.metrics.rate_limited.add(points.lines);
         return too_many;
     }

@@ -142,7 +142,7 @@ pub(super) fn start(scripts: &[Script]) -> Front {
     };
     let thread = thread::spawn(move || {
         let admin = thread::spawn(move || run_admin(admin));
-        run(vec![listener], registry, stop)?;
+        run(vec![listener], &registry, &stop)?;
         admin.join().expect("the admin address does not panic")
     });
     Front { address, admin: admin_address, stopper, thread, metrics, bodies, backends, got }
