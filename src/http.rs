@@ -247,12 +247,11 @@ impl Site {
             Endpoint::PromWrite => prom::answer(front, head, body).await,
             Endpoint::Ping => ping::answer(front.config.ping_status, head),
             Endpoint::Ready => ready::answer(self.stopping.requested(), head),
-            // Each connection has room for the largest of these futures: rare ones are boxed.
-            Endpoint::Health => Box::pin(health::answer(front, head)).await,
+            Endpoint::Health => health::answer(front, head).await,
             Endpoint::Status => status::answer(front, head),
             Endpoint::Metrics => metrics::answer(&self.registry, head),
-            Endpoint::Admin => Box::pin(admin::answer(front, head, body, peer)).await,
-            Endpoint::Flush => Box::pin(admin::flush(front, head, peer)).await,
+            Endpoint::Admin => admin::answer(front, head, body, peer).await,
+            Endpoint::Flush => admin::flush(front, head, peer).await,
             Endpoint::Other => answer::not_found(),
         }
     }

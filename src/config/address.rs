@@ -138,7 +138,7 @@ impl Location {
     }
 
     /// Where writes go when no endpoint is named: a URL that ends in `/` (or in its host) is a
-    /// base URL, under which lies `endpoint`; any other is the full write URL of the original relay.
+    /// base URL, under which lies `endpoint`; any other is the original relay's full write URL.
     pub(super) fn write_path(&self, endpoint: &str) -> String {
         if self.path.ends_with('/') { self.under(endpoint) } else { self.path.clone() }
     }
