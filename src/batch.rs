@@ -68,6 +68,16 @@ impl Batch {
         self.ends.len() as u64
     }
 
+    /// The lines one by one, each without its `\n`.
+    pub fn each_line(&self) -> impl Iterator<Item = &[u8]> {
+        let bytes = self.bytes();
+        self.ends.iter().scan(0, move |start, &end| {
+            let line = &bytes[*start..end as usize - 1];
+            *start = end as usize;
+            Some(line)
+        })
+    }
+
     /// What the batch occupies in memory, in bytes, for as long as anybody holds it.
     #[must_use]
     pub fn footprint(&self) -> usize {
@@ -224,6 +234,8 @@ mod tests {
         let batch = builder.seal().expect("two lines were pushed");
         assert_eq!(batch.bytes(), b"a f=1 1\nb f=2 -7\n");
         assert_eq!(batch.ends(), [8, 17]);
+        let lines: Vec<_> = batch.each_line().collect();
+        assert_eq!(lines, [&b"a f=1 1"[..], b"b f=2 -7"]);
         assert!(builder.is_empty());
     }
 
