@@ -18,7 +18,7 @@ const LINES: usize = 500;
 
 /// Ten measurements in turn, three tags each, about 110 bytes a line: as an agent sends them.
 fn batch() -> Arc<Batch> {
-    let mut builder = BatchBuilder::new(Pool::new(1, 1 << 20));
+    let mut builder = BatchBuilder::new(Pool::new(1, 1 << 20), None);
     for n in 0..LINES {
         let name =
             ["cpu", "disk", "diskio", "kernel", "mem", "net", "netstat", "proc", "swap", "sys"];
@@ -31,7 +31,7 @@ fn batch() -> Arc<Batch> {
             n % 97,
             n % 89,
         );
-        builder.push(line.as_bytes());
+        assert!(builder.push(line.as_bytes(), None));
     }
     builder.seal().expect("there are lines")
 }

@@ -87,12 +87,17 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{BatchBuilder, Pool};
+    use crate::batch::{BatchBuilder, Pool, Segments};
     use proptest::prelude::*;
+    use std::num::NonZeroUsize;
 
     fn batch(lines: &[&str]) -> Arc<Batch> {
-        let mut builder = BatchBuilder::new(Pool::new(1, 1 << 16));
-        lines.iter().for_each(|line| builder.push(line.as_bytes()));
+        build(BatchBuilder::new(Pool::new(1, 1 << 16), None), lines)
+    }
+
+    fn build(mut builder: BatchBuilder, lines: &[&str]) -> Arc<Batch> {
+        let pushed = lines.iter().all(|line| builder.push(line.as_bytes(), None));
+        assert!(pushed, "one batch holds them");
         builder.seal().expect("there are lines")
     }
 
@@ -142,6 +147,16 @@ mod tests {
         let whole = batch(&LINES);
         let shared = filter(&["cpu|mem"], &["."]).select(&whole).expect("all pass");
         assert!(Arc::ptr_eq(&shared, &whole));
+    }
+
+    #[test]
+    fn padding_is_no_part_of_a_line() {
+        let bytes = NonZeroUsize::new(64).expect("not zero");
+        let layout = Some(Segments { bytes, count_max: 10 });
+        let padded = build(BatchBuilder::new(Pool::new(1, 640), layout), &LINES);
+        assert!(padded.bytes().windows(2).any(|pair| pair == b"\n\n"), "there is some");
+        let selected = filter(&["^mem$"], &[]).select(&padded).expect("two lines");
+        assert_eq!(selected.bytes(), b"mem,host=a f=1 1\nmem,host=a f=2 2\n");
     }
 
     #[test]

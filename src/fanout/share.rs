@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn timestamps_are_multiplied_and_nothing_else_is() {
-        let mut builder = BatchBuilder::new(Pool::new(1, 1 << 12));
+        let mut builder = BatchBuilder::new(Pool::new(1, 1 << 12), None);
         for line in ["a,b=1 f=1 0", "a f=\"x 1\",g=-1 -7", "a f=1i \t5"] {
-            builder.push(line.as_bytes());
+            assert!(builder.push(line.as_bytes(), None));
         }
         let batch = builder.seal().expect("three lines");
         let seconds = multiply_stamps(&batch, 60);
