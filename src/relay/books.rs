@@ -67,7 +67,8 @@ impl Account {
         let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join(" ") };
         if self.closes() {
             tracing::info!(
-                %relay, %backend, taken, filtered, delivered, queued, dropped = %reasons, "books closed"
+                %relay, %backend, taken, filtered, delivered, queued, dropped = %reasons,
+                "books closed"
             );
         } else {
             tracing::error!(
