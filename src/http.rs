@@ -1,9 +1,10 @@
 //! The HTTP front: what a thread `http-<n>` runs.
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
-//! sockets of its own, by io_uring. One file per endpoint: [`write`], [`ping`], [`metrics`]; what
-//! they share is in `body` (limits), `query`, `points` (lines to a batch), `ack` (how many backends
-//! are enough), `refusal` and `answer`. Knows nothing of backends but the queues of the fan-out.
+//! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `ping`,
+//! `metrics`; what they share is in `body` (limits), `query`, `points` (lines to a batch), `ack`
+//! (how many backends are enough), `refusal` and `answer`. Knows nothing of backends but the queues
+//! of the fan-out.
 
 mod ack;
 mod answer;
