@@ -140,7 +140,7 @@ pub struct HttpTarget {
     /// full write URL (original form).
     pub write_path: String,
     /// `type`: the write API that it speaks.
-    pub api: Api,
+    pub dialect: Dialect,
     /// `timeout` of one request; default 10 s.
     pub timeout: Duration,
     /// `max-batch-kb`: bytes that waiting writes are merged up to; default 512 KiB.
@@ -153,7 +153,7 @@ pub struct HttpTarget {
 
 /// The write API of a backend by HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Api {
+pub enum Dialect {
     /// `type = "influxdb"`: InfluxDB 1.x, `/write` with `db` and `rp`.
     #[default]
     V1,

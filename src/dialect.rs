@@ -5,7 +5,7 @@
 //! is called `database/retention-policy`, or `database` where no policy is named, and
 //! `Authorization: Token user:password` stands for a user of 1.x. Pure.
 
-use crate::config::{Api, Database};
+use crate::config::{Database, Dialect};
 use crate::timestamp::Precision;
 use crate::write::Destination;
 use base64::Engine;
@@ -46,12 +46,12 @@ impl Parameters {
         }
     }
 
-    /// What a backend that speaks `api` is asked.
+    /// What a backend that speaks `dialect` is asked.
     #[must_use]
-    pub fn destination(&self, api: &Api) -> Arc<Destination> {
-        match (self, api) {
-            (Self::V1 { destination, .. }, Api::V1) => Arc::clone(destination),
-            (Self::V1 { destination, precision }, Api::V2 { org, bucket }) => {
+    pub fn destination(&self, dialect: &Dialect) -> Arc<Destination> {
+        match (self, dialect) {
+            (Self::V1 { destination, .. }, Dialect::V1) => Arc::clone(destination),
+            (Self::V1 { destination, precision }, Dialect::V2 { org, bucket }) => {
                 let first = |name: &str| first(&destination.query, name);
                 let database = Database {
                     name: first("db").unwrap_or_default(),
@@ -61,7 +61,7 @@ impl Parameters {
                 let authorization = v2_authorization(destination);
                 Arc::new(Destination { authorization, ..v2(org, &bucket, *precision) })
             }
-            (Self::V2 { bucket, default_policy, precision, authorization }, Api::V1) => {
+            (Self::V2 { bucket, default_policy, precision, authorization }, Dialect::V1) => {
                 let mut database = Database::of_bucket(bucket);
                 if database.retention_policy.is_none() {
                     database.retention_policy.clone_from(default_policy);
@@ -69,7 +69,10 @@ impl Parameters {
                 let authorization = authorization.as_ref().map(v1_authorization);
                 Arc::new(Destination { authorization, ..v1(&database, *precision) })
             }
-            (Self::V2 { bucket: asked, precision, authorization, .. }, Api::V2 { org, bucket }) => {
+            (
+                Self::V2 { bucket: asked, precision, authorization, .. },
+                Dialect::V2 { org, bucket },
+            ) => {
                 let bucket = bucket.as_deref().unwrap_or(asked);
                 let authorization = authorization.clone();
                 Arc::new(Destination { authorization, ..v2(org, bucket, *precision) })
@@ -82,7 +85,7 @@ impl Parameters {
 #[derive(Debug)]
 pub struct Destinations<'a> {
     parameters: &'a Parameters,
-    made: Vec<(&'a Api, Arc<Destination>)>,
+    made: Vec<(&'a Dialect, Arc<Destination>)>,
 }
 
 impl<'a> Destinations<'a> {
@@ -92,22 +95,25 @@ impl<'a> Destinations<'a> {
         Self { parameters, made: Vec::new() }
     }
 
-    /// The destination at a backend that speaks `api`.
-    pub fn get(&mut self, api: &'a Api) -> Arc<Destination> {
-        if let Some((_, made)) = self.made.iter().find(|(known, _)| *known == api) {
+    /// The destination at a backend that speaks `dialect`.
+    pub fn get(&mut self, dialect: &'a Dialect) -> Arc<Destination> {
+        if let (Parameters::V1 { destination, .. }, Dialect::V1) = (self.parameters, dialect) {
+            return Arc::clone(destination);
+        }
+        if let Some((_, made)) = self.made.iter().find(|(known, _)| *known == dialect) {
             return Arc::clone(made);
         }
-        let destination = self.parameters.destination(api);
-        self.made.push((api, Arc::clone(&destination)));
+        let destination = self.parameters.destination(dialect);
+        self.made.push((dialect, Arc::clone(&destination)));
         destination
     }
 }
 
 /// The unit of the timestamps that a backend gets: 2.x knows no minutes and hours.
 #[must_use]
-pub fn precision_at(api: &Api, precision: Precision) -> Precision {
-    match (api, precision) {
-        (Api::V2 { .. }, Precision::Minute | Precision::Hour) => Precision::Second,
+pub fn precision_at(dialect: &Dialect, precision: Precision) -> Precision {
+    match (dialect, precision) {
+        (Dialect::V2 { .. }, Precision::Minute | Precision::Hour) => Precision::Second,
         _ => precision,
     }
 }
@@ -212,8 +218,8 @@ mod tests {
         }
     }
 
-    fn to_v2(bucket: Option<&str>) -> Api {
-        Api::V2 { org: "my org".to_owned(), bucket: bucket.map(str::to_owned) }
+    fn to_v2(bucket: Option<&str>) -> Dialect {
+        Dialect::V2 { org: "my org".to_owned(), bucket: bucket.map(str::to_owned) }
     }
 
     fn shown(destination: &Destination) -> (String, String) {
@@ -225,7 +231,7 @@ mod tests {
     fn a_v1_write_goes_to_v1_as_it_is() {
         let parameters = from_v1("x=1&db=d", Some("Basic abc"));
         let Parameters::V1 { destination, .. } = &parameters else { unreachable!("made so") };
-        assert!(Arc::ptr_eq(&parameters.destination(&Api::V1), destination));
+        assert!(Arc::ptr_eq(&parameters.destination(&Dialect::V1), destination));
     }
 
     #[test]
@@ -266,7 +272,7 @@ mod tests {
             ("d/", None, "db=d&precision=u"),
             ("d/r/s", Some("week"), "db=d&rp=r%2Fs&precision=u"),
         ] {
-            let destination = from_v2(bucket, policy, None).destination(&Api::V1);
+            let destination = from_v2(bucket, policy, None).destination(&Dialect::V1);
             assert_eq!(shown(&destination).0, expected, "{bucket}");
         }
         for (token, expected) in [
@@ -275,7 +281,7 @@ mod tests {
             ("Token abc", "Token abc"),
             ("Bearer a:b", "Bearer a:b"),
         ] {
-            let destination = from_v2("d", None, Some(token)).destination(&Api::V1);
+            let destination = from_v2("d", None, Some(token)).destination(&Dialect::V1);
             assert_eq!(shown(&destination).1, expected);
         }
     }

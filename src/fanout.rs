@@ -5,7 +5,7 @@
 mod share;
 
 use crate::batch::Batch;
-use crate::config::Api;
+use crate::config::Dialect;
 use crate::dialect::{Destinations, Parameters};
 use crate::filter::Filter;
 use crate::metrics::{self, Drop};
@@ -54,7 +54,7 @@ pub struct Output {
     /// Which points it gets; `None` is all.
     pub filter: Option<Arc<Filter>>,
     /// The write API that it speaks; of no account by UDP.
-    pub api: Api,
+    pub dialect: Dialect,
     /// The destination of writes that carry none of their own (those that came by UDP).
     pub destination: Arc<Destination>,
 }
@@ -100,7 +100,7 @@ impl Fanout {
             asked += 1;
             output.push(Write {
                 batch,
-                destination: destinations.get(&output.api),
+                destination: destinations.get(&output.dialect),
                 client: Some(Client { output: index, answers: sender.clone() }),
             });
         }
@@ -110,8 +110,8 @@ impl Fanout {
 
     /// The API that an output speaks, by its index.
     #[must_use]
-    pub fn api(&self, output: usize) -> Option<&Api> {
-        self.outputs.get(output).map(|output| &output.api)
+    pub fn dialect(&self, output: usize) -> Option<&Dialect> {
+        self.outputs.get(output).map(|output| &output.dialect)
     }
 }
 

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Arrows go main -> relay -> planes (udp, http, fanout, backend) -> kernel rooms (ring, sys) and
-//! pure rooms (line, batch, timestamp), with config, metrics and queue beside them.
+//! pure rooms (line, batch, filter, dialect, timestamp), with config, metrics and queue beside
+//! them.
 
 pub mod backend;
 pub mod batch;

@@ -2,7 +2,7 @@
 //! root runs as it is, and each known mistake gets its line of advice.
 
 use proptest::prelude::*;
-use ringrelay::config::{Ack, Api, Config, ConfigError, HttpTarget, Output, Target, UdpTarget};
+use ringrelay::config::{Ack, Config, ConfigError, Dialect, HttpTarget, Output, Target, UdpTarget};
 use ringrelay::filter::Expression;
 use ringrelay::timestamp::Precision;
 use std::path::Path;
@@ -219,9 +219,11 @@ fn outputs_of_influxdb_2_have_an_organization_and_the_path_of_its_api() {
     )
     .expect("it runs");
     let all = config.http[0].outputs.iter().chain(&config.udp[0].outputs).map(http);
-    let shown: Vec<_> = all.map(|target| (&*target.write_path, target.api.clone())).collect();
-    let v2 =
-        |bucket: Option<&str>| Api::V2 { org: "o".to_owned(), bucket: bucket.map(str::to_owned) };
+    let shown: Vec<_> = all.map(|target| (&*target.write_path, target.dialect.clone())).collect();
+    let v2 = |bucket: Option<&str>| Dialect::V2 {
+        org: "o".to_owned(),
+        bucket: bucket.map(str::to_owned),
+    };
     let wanted = [
         ("/base/api/v2/write", v2(None)),
         ("/x/api/v2/write", v2(Some("b"))),

@@ -4,7 +4,7 @@ use super::address::{self, Location};
 use super::check::count;
 use super::raw::Section;
 use super::schema::HTTP_ONLY;
-use super::{Api, Database, HttpTarget, Output, Target, UdpTarget};
+use super::{Database, Dialect, HttpTarget, Output, Target, UdpTarget};
 use std::sync::Arc;
 
 /// Each output has a queue and threads of its own.
@@ -109,20 +109,23 @@ fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget
         retention_policy: section.text("retention-policy").map(str::to_owned),
     });
     let mut target = http_target(section, location)?;
-    if database.is_none() && target.api != Api::V1 && section.text("retention-policy").is_some() {
+    if database.is_none()
+        && target.dialect != Dialect::V1
+        && section.text("retention-policy").is_some()
+    {
         section.wrong("retention-policy", "has no use without `database`; remove it");
     }
-    match (&mut target.api, database) {
-        (Api::V2 { bucket: Some(_), .. }, Some(_)) => {
+    match (&mut target.dialect, database) {
+        (Dialect::V2 { bucket: Some(_), .. }, Some(_)) => {
             section.wrong("bucket", "says the same as `database`; remove one of them");
         }
-        (Api::V2 { bucket, .. }, database @ Some(_)) => *bucket = database.map(|d| d.bucket()),
-        (Api::V2 { bucket: None, .. }, None) => {
+        (Dialect::V2 { bucket, .. }, database @ Some(_)) => *bucket = database.map(|d| d.bucket()),
+        (Dialect::V2 { bucket: None, .. }, None) => {
             let remedy = "write bucket = \"NAME\", because points that come by UDP name none";
             section.required("bucket", remedy)?;
         }
-        (Api::V2 { .. }, None) => {}
-        (Api::V1, database) => {
+        (Dialect::V2 { .. }, None) => {}
+        (Dialect::V1, database) => {
             let remedy = "write database = \"NAME\", because points that come by UDP name none";
             section.required("database", remedy)?;
             target.database = database;
@@ -132,12 +135,12 @@ fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget
 }
 
 /// The API that the output speaks.
-fn api(section: Section<'_>) -> Option<Api> {
+fn dialect(section: Section<'_>) -> Option<Dialect> {
     match section.text("type") {
         Some("influxdb2") => {
             let remedy = "write org = \"NAME\", the organization of InfluxDB 2 to write to";
             let org = section.required("org", remedy)?.to_owned();
-            return Some(Api::V2 { org, bucket: section.text("bucket").map(str::to_owned) });
+            return Some(Dialect::V2 { org, bucket: section.text("bucket").map(str::to_owned) });
         }
         None | Some("influxdb" | "prometheus") => {}
         Some(_) => section.wrong(
@@ -148,14 +151,14 @@ fn api(section: Section<'_>) -> Option<Api> {
     for key in ["org", "bucket"].into_iter().filter(|key| section.text(key).is_some()) {
         section.wrong(key, "is for InfluxDB 2; write type = \"influxdb2\" too, or remove it");
     }
-    Some(Api::V1)
+    Some(Dialect::V1)
 }
 
 fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
     let timeout = section.duration("timeout");
     let batch_bytes_max = count(section, "max-batch-kb") * KIB;
     let in_flight_max = count(section, "max-in-flight");
-    let api = api(section);
+    let dialect = dialect(section);
     let location = match address::http_location(location) {
         Ok(location) => location,
         Err(wrong) => {
@@ -163,11 +166,11 @@ fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
             return None;
         }
     };
-    let write_path = endpoints(section, &location, api.as_ref())?;
+    let write_path = endpoints(section, &location, dialect.as_ref())?;
     Some(HttpTarget {
         authority: location.authority,
         write_path,
-        api: api?,
+        dialect: dialect?,
         timeout,
         batch_bytes_max,
         in_flight_max,
@@ -176,8 +179,12 @@ fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
 }
 
 /// Checks all endpoints; the path of the write endpoint.
-fn endpoints(section: Section<'_>, location: &Location, api: Option<&Api>) -> Option<String> {
-    let is_v2 = matches!(api, Some(Api::V2 { .. }));
+fn endpoints(
+    section: Section<'_>,
+    location: &Location,
+    dialect: Option<&Dialect>,
+) -> Option<String> {
+    let is_v2 = matches!(dialect, Some(Dialect::V2 { .. }));
     let mut write = Some(location.write_path(if is_v2 { "api/v2/write" } else { "write" }));
     for endpoints in section.sections("endpoints") {
         for key in ["write", "write_prom", "ping", "query"] {

@@ -1,6 +1,8 @@
 //! What a configuration would run, for `-check` and for the log at start.
 
-use super::{Ack, Api, Config, HttpListener, HttpTarget, Output, Target, UdpListener, duration};
+use super::{
+    Ack, Config, Dialect, HttpListener, HttpTarget, Output, Target, UdpListener, duration,
+};
 use std::fmt;
 
 /// Shows a [`Config`], one paragraph per listener; no newline at its end.
@@ -95,14 +97,14 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
     let HttpTarget {
         authority,
         write_path,
-        api,
+        dialect,
         timeout,
         batch_bytes_max,
         in_flight_max,
         database,
     } = target;
     write!(f, "http://{authority}{write_path}")?;
-    if let Api::V2 { org, bucket } = api {
+    if let Dialect::V2 { org, bucket } = dialect {
         write!(f, ", organization {org:?}")?;
         if let Some(bucket) = bucket {
             write!(f, ", bucket {bucket:?}")?;

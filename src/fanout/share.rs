@@ -33,7 +33,7 @@ impl<'a> Shares<'a> {
 
     /// What `output` gets; `None` if that is nothing. Counts the lines that it does not get.
     pub(super) fn get(&mut self, output: &Output) -> Option<Arc<Batch>> {
-        let precision = precision_at(&output.api, self.precision);
+        let precision = precision_at(&output.dialect, self.precision);
         if output.filter.is_none() && precision == self.precision {
             return Some(Arc::clone(self.batch));
         }

@@ -2,7 +2,7 @@
 //! speaks the other API, the same words in that API's form.
 
 use super::answer::{Answer, Form, X_INFLUXDB_ERROR};
-use crate::config::Api;
+use crate::config::Dialect;
 use crate::write::Refusal;
 use http_body_util::Full;
 use hyper::header::CONTENT_TYPE;
@@ -13,11 +13,11 @@ use serde_json::Value;
 /// A backend that answers with a page of HTML need not be repeated in full.
 const WORDS_CHARS_MAX: usize = 1_000;
 
-/// What a client of `form` is told of the refusal of a backend that speaks `api`.
-pub(super) fn answer(form: Form, api: Option<&Api>, refusal: Refusal) -> Answer {
+/// What a client of `form` is told of the refusal of a backend that speaks `dialect`.
+pub(super) fn answer(form: Form, dialect: Option<&Dialect>, refusal: Refusal) -> Answer {
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
-    match (form, api) {
-        (Form::V1, Some(Api::V2 { .. })) | (Form::V2, Some(Api::V1)) => {
+    match (form, dialect) {
+        (Form::V1, Some(Dialect::V2 { .. })) | (Form::V2, Some(Dialect::V1)) => {
             form.error(status, &words(&refusal))
         }
         _ => pass_on(status, refusal),

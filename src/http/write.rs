@@ -56,7 +56,7 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: &mut Incoming, for
     match settled {
         Ok(()) => answer::status(StatusCode::NO_CONTENT),
         Err(Failure::Refused(output, refusal)) => {
-            refusal::answer(form, front.fanout.api(output), refusal)
+            refusal::answer(form, front.fanout.dialect(output), refusal)
         }
         Err(Failure::Unavailable) => unavailable(form),
     }

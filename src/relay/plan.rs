@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::backend;
-use crate::config::{self, Api, Config, HttpListener, HttpTarget, Target, UdpListener};
+use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
 use crate::dialect;
 use crate::fanout::{Direct, Fanout, Output};
 use crate::metrics::{self, Registry};
@@ -123,9 +123,9 @@ impl Plan {
         let metrics =
             Arc::new(metrics::Backend::new(Arc::clone(relay), Arc::clone(&output.name), owed));
         self.registry.backends.push(Arc::clone(&metrics));
-        let api = match &output.target {
-            Target::Http(target) => target.api.clone(),
-            Target::Udp(_) => Api::V1,
+        let dialect = match &output.target {
+            Target::Http(target) => target.dialect.clone(),
+            Target::Udp(_) => Dialect::V1,
         };
         let (transport, direct) = match output.target.clone() {
             Target::Udp(target) => {
@@ -137,17 +137,17 @@ impl Plan {
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
         let (filter, destination) = (output.filter.clone(), Arc::new(destination));
-        Output { queue: push, metrics, direct, filter, api, destination }
+        Output { queue: push, metrics, direct, filter, dialect, destination }
     }
 }
 
 /// Where a backend of a UDP listener gets its lines written to.
 fn destination(target: &Target, precision: Precision) -> Destination {
     match target {
-        Target::Http(HttpTarget { database: Some(database), api: Api::V1, .. }) => {
+        Target::Http(HttpTarget { database: Some(database), dialect: Dialect::V1, .. }) => {
             dialect::v1(database, precision)
         }
-        Target::Http(HttpTarget { api: Api::V2 { org, bucket: Some(bucket) }, .. }) => {
+        Target::Http(HttpTarget { dialect: Dialect::V2 { org, bucket: Some(bucket) }, .. }) => {
             dialect::v2(org, bucket, precision)
         }
         _ => Destination::default(),

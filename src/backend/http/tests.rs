@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::batch::Batch;
-use crate::config::Api;
+use crate::config::Dialect;
 use crate::metrics::Backend;
 use crate::queue::{self, Limits, bounded};
 use crate::stop::Stopper;
@@ -86,7 +86,7 @@ fn target(address: SocketAddr) -> HttpTarget {
     HttpTarget {
         authority: address.to_string(),
         write_path: "/write".into(),
-        api: Api::V1,
+        dialect: Dialect::V1,
         timeout: DEADLINE,
         batch_bytes_max: 100,
         in_flight_max: 2,

@@ -1,17 +1,17 @@
 //! Clients and backends of both write APIs, in every pairing.
 
 use super::harness::*;
-use crate::config::{Ack, Api};
+use crate::config::{Ack, Dialect};
 use std::sync::Arc;
 
-fn v2(bucket: Option<&str>) -> Api {
-    Api::V2 { org: "acme".to_owned(), bucket: bucket.map(str::to_owned) }
+fn v2(bucket: Option<&str>) -> Dialect {
+    Dialect::V2 { org: "acme".to_owned(), bucket: bucket.map(str::to_owned) }
 }
 
 /// A front to a backend of 1.x and to two of 2.x, the last with a bucket of its own.
 fn front(script: Script) -> Front {
-    let apis = [Api::V1, v2(None), v2(Some("all"))];
-    start_with(Ack::All, apis.into_iter().map(|api| (script, api, None)).collect())
+    let dialects = [Dialect::V1, v2(None), v2(Some("all"))];
+    start_with(Ack::All, dialects.into_iter().map(|dialect| (script, dialect, None)).collect())
 }
 
 /// Query, authorization and lines of the one write that each backend got.
@@ -109,17 +109,17 @@ fn a_refusal_is_told_in_the_clients_form() {
     // The backends refuse in the form of 1.x; the words of one of 2.x are passed on to 2.x as are.
     let v1 = r#"{"error":"database not found"}"#;
     let v2_words = "{\"code\":\"not found\",\"message\":\"database not found\"}\n";
-    for (target, api, body) in [
-        ("/write?db=d", Api::V1, v1),
+    for (target, dialect, body) in [
+        ("/write?db=d", Dialect::V1, v1),
         ("/write?db=d", v2(None), "{\"error\":\"database not found\"}\n"),
-        ("/api/v2/write?bucket=d", Api::V1, v2_words),
+        ("/api/v2/write?bucket=d", Dialect::V1, v2_words),
         ("/api/v2/write?bucket=d", v2(None), v1),
     ] {
-        let front = start_with(Ack::Any, vec![(refusing, api.clone(), None)]);
+        let front = start_with(Ack::Any, vec![(refusing, dialect.clone(), None)]);
         let reply = front.post(target, "", b"a f=1 1\n");
-        assert_eq!((reply.status, reply.body.as_str()), (404, body), "{target} {api:?}");
+        assert_eq!((reply.status, reply.body.as_str()), (404, body), "{target} {dialect:?}");
         front.stop();
-        let front = start_with(Ack::Any, vec![(unavailable, api, None)]);
+        let front = start_with(Ack::Any, vec![(unavailable, dialect, None)]);
         assert_eq!(front.post(target, "", b"a f=1 1\n").status, 503);
         front.stop();
     }

@@ -1,7 +1,7 @@
 //! Filters and `ack`: which backend gets which lines, and what the client is told.
 
 use super::harness::*;
-use crate::config::{Ack, Api};
+use crate::config::{Ack, Dialect};
 use crate::filter::{Expression, Filter};
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ fn each_output_gets_the_points_that_pass_its_filter() {
     let front = start_with(
         Ack::All,
         vec![
-            (delivered, Api::V1, None),
-            (delivered, Api::V1, only("^cpu$")),
-            (delivered, Api::V1, only("^mem$")),
+            (delivered, Dialect::V1, None),
+            (delivered, Dialect::V1, only("^cpu$")),
+            (delivered, Dialect::V1, only("^mem$")),
         ],
     );
     let body = "cpu f=1 1\nmem f=1 2\nmem f=1 3\n";
@@ -46,7 +46,7 @@ fn points_that_every_filter_drops_are_a_success() {
     for ack in [Ack::Any, Ack::Quorum, Ack::All] {
         let front = start_with(
             ack,
-            vec![(unavailable, Api::V1, only("^cpu$")), (refusing, Api::V1, only("^mem$"))],
+            vec![(unavailable, Dialect::V1, only("^cpu$")), (refusing, Dialect::V1, only("^mem$"))],
         );
         assert_eq!(front.post("/write?db=a", "", b"disk f=1 1\n").status, 204);
         assert_eq!(front.post("/write?db=a", "", b"cpu f=1 1\n").status, 503, "only one is asked");
@@ -67,7 +67,7 @@ fn the_client_is_told_once_as_many_backends_have_it_as_it_takes() {
         (Ack::Any, &[unavailable, refusing, delivered], 204),
     ];
     for (ack, scripts, status) in cases {
-        let playing = scripts.iter().map(|&script| (script, Api::V1, None)).collect();
+        let playing = scripts.iter().map(|&script| (script, Dialect::V1, None)).collect();
         let front = start_with(ack, playing);
         let reply = front.post("/write?db=a", "", b"a f=1 1\n");
         assert_eq!(reply.status, status, "{ack:?}: {reply:?}");

@@ -72,23 +72,30 @@ pub(super) fn config(bind: SocketAddr) -> config::HttpListener {
 }
 
 /// A backend: what it does, the API that it speaks, and its filter.
-pub(super) type Playing = (Script, config::Api, Option<Filter>);
+pub(super) type Playing = (Script, config::Dialect, Option<Filter>);
 
 pub(super) fn start(scripts: &[Script]) -> Front {
-    let plain = |&script: &Script| (script, config::Api::V1, None);
+    let plain = |&script: &Script| (script, config::Dialect::V1, None);
     start_with(config::Ack::Any, scripts.iter().map(plain).collect())
 }
 
 pub(super) fn start_with(ack: config::Ack, playing: Vec<Playing>) -> Front {
     let (mut outputs, mut backends) = (Vec::new(), Vec::new());
     let mut got = Vec::new();
-    for (i, (script, api, filter)) in playing.into_iter().enumerate() {
+    for (i, (script, dialect, filter)) in playing.into_iter().enumerate() {
         let (queue, writes) = bounded::<Written>(Limits { items_max: 100, bytes_max: 1 << 20 });
         let owed = Arc::clone(queue.owed());
         let metrics = Arc::new(Backend::new("test".into(), i.to_string().into(), owed));
         let destination = Arc::new(Destination::default());
         let (counters, filter) = (Arc::clone(&metrics), filter.map(Arc::new));
-        outputs.push(Output { queue, metrics: counters, direct: None, filter, api, destination });
+        outputs.push(Output {
+            queue,
+            metrics: counters,
+            direct: None,
+            filter,
+            dialect,
+            destination,
+        });
         let (counted, mine) = (Arc::clone(&metrics), Arc::<Mutex<Vec<Got>>>::default());
         got.push(Arc::clone(&mine));
         backends.push((
