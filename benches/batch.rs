@@ -24,7 +24,8 @@ fn payload(stamped: bool) -> Vec<u8> {
         let stamp = if stamped { " 1434055562000000000" } else { "" };
         writeln!(
             text,
-            "cpu,host=server{:02},region=eu-west,core={} usage_user=12.5,usage_idle=84.25,ctx={}i{stamp}",
+            "cpu,host=server{:02},region=eu-west,core={} \
+             usage_user=12.5,usage_idle=84.25,ctx={}i{stamp}",
             n % 64,
             n % 8,
             100_000 + n,
