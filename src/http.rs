@@ -1,11 +1,13 @@
 //! The HTTP front: what a thread `http-<n>` runs.
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
-//! sockets of its own, by io_uring. One file per endpoint: `write`, `prom`, `ping`, `ready`,
-//! `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits), `query`, `points`
-//! (lines to a batch), `answer` and `shared` (what the threads of a listener share). Knows nothing
-//! of backends but the queues of the fan-out, and whom to give a command.
+//! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `prom`,
+//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits), `query`,
+//! `points` (lines to a batch), `ack` (how many backends are enough), `refusal`, `answer` and
+//! `shared` (what the threads of a listener share). Knows nothing of backends but the queues of the
+//! fan-out, and whom to give a command.
 
+mod ack;
 mod admin;
 mod answer;
 mod body;
@@ -17,6 +19,7 @@ mod points;
 mod prom;
 mod query;
 mod ready;
+mod refusal;
 mod shared;
 mod status;
 mod watch;
@@ -30,7 +33,7 @@ use crate::fanout::Fanout;
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
 use crate::stop::Stop;
 use crate::timestamp::Stamper;
-use answer::Answer;
+use answer::{Answer, Form};
 use crossbeam_utils::CachePadded;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
@@ -156,7 +159,8 @@ impl Front {
 
     /// Counts a request against `rate-limit`; the 429 if it goes over.
     fn limit_request(&self, endpoint: Endpoint) -> Option<Answer> {
-        if is_limited(endpoint) { self.shared.limit_request() } else { None }
+        let form = if endpoint == Endpoint::WriteV2 { Form::V2 } else { Form::V1 };
+        if is_limited(endpoint) { self.shared.limit_request(form) } else { None }
     }
 
     /// The stamp of a request, in nanoseconds since the epoch.
@@ -185,6 +189,7 @@ fn longest_timeout(config: &config::HttpListener) -> Duration {
 fn endpoint(path: &str) -> Endpoint {
     match path {
         write::PATH => Endpoint::Write,
+        write::PATH_V2 => Endpoint::WriteV2,
         prom::PATH => Endpoint::PromWrite,
         ping::PATH => Endpoint::Ping,
         ready::PATH => Endpoint::Ready,
@@ -243,7 +248,8 @@ impl Site {
         peer: IpAddr,
     ) -> Answer {
         match endpoint {
-            Endpoint::Write => write::answer(front, head, body).await,
+            Endpoint::Write => write::answer(front, head, body, Form::V1).await,
+            Endpoint::WriteV2 => write::answer(front, head, body, Form::V2).await,
             Endpoint::PromWrite => prom::answer(front, head, body).await,
             Endpoint::Ping => ping::answer(front.config.ping_status, head),
             Endpoint::Ready => ready::answer(self.stopping.requested(), head),

@@ -3,9 +3,7 @@
 //! Fronts make writes, `fanout` offers them to the queues, `backend` settles each exactly once.
 
 use crate::batch::Batch;
-use crate::config::Database;
 use crate::queue::Weigh;
-use crate::timestamp::Precision;
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -53,20 +51,6 @@ pub enum Api {
     Lines,
     /// Takes opaque Prometheus remote writes: `endpoints.write_prom`.
     Prometheus,
-}
-
-impl Destination {
-    /// The destination of lines that came by UDP: a database, and the precision of their stamps.
-    #[must_use]
-    pub fn database(database: &Database, precision: Precision) -> Self {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("db", &database.name);
-        if let Some(policy) = &database.retention_policy {
-            query.append_pair("rp", policy);
-        }
-        query.append_pair("precision", precision.as_str());
-        Self { query: query.finish(), ..Self::default() }
-    }
 }
 
 /// What one backend made of a write.

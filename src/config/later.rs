@@ -4,7 +4,7 @@
 //! gets served loses its row here.
 
 use super::raw::Section;
-use super::schema::{HTTP, HTTP_OUTPUT, Kind, ROOT, Table, UDP_OUTPUT};
+use super::schema::{HTTP, HTTP_OUTPUT, Kind, Table, UDP_OUTPUT};
 use toml::de::DeValue;
 
 struct Row {
@@ -19,7 +19,7 @@ const TLS_OUT: &str = "use http://, or put a proxy that speaks TLS next to the r
 const BUFFER: &str = "remove it; `queue-size-mb` bounds what waits in memory for a busy backend";
 const CREDENTIALS: &str = "remove the user and password; clients' own credentials are passed on";
 
-static ROWS: [Row; 10] = [
+static ROWS: [Row; 9] = [
     Row {
         table: &HTTP,
         key: "ssl-combined-pem",
@@ -34,12 +34,6 @@ static ROWS: [Row; 10] = [
     Row { table: &UDP_OUTPUT, key: "location", asks: is_https, remedy: TLS_OUT },
     Row { table: &HTTP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
     Row { table: &UDP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
-    Row {
-        table: &ROOT,
-        key: "filter",
-        asks: |value| value.as_array().is_some_and(|array| !array.is_empty()),
-        remedy: "remove the [[filter]] tables; until then every output gets every point",
-    },
 ];
 
 /// Reports what this version does not serve, in the whole tree.

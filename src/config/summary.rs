@@ -1,7 +1,8 @@
 //! What a configuration would run, for `-check` and for the log at start.
 
 use super::{
-    Config, Connections, HttpListener, HttpTarget, Output, Rate, Target, UdpListener, duration,
+    Ack, Config, Connections, Dialect, HttpListener, HttpTarget, Output, Rate, Target, UdpListener,
+    duration,
 };
 use std::fmt;
 
@@ -69,6 +70,7 @@ fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Re
         bind,
         ping_status,
         default_retention_policy,
+        ack,
         body_bytes_max,
         bodies_bytes_max,
         connections: Connections { open_max, head_timeout, idle_timeout, head_bytes_max },
@@ -84,6 +86,11 @@ fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Re
     write!(f, "{} MiB together, ping answers {ping_status}", bodies_bytes_max / MIB)?;
     if let Some(policy) = default_retention_policy {
         write!(f, ", default retention policy {policy:?}")?;
+    }
+    match ack {
+        Ack::Any => {}
+        Ack::Quorum => write!(f, ", success once most backends have a write")?,
+        Ack::All => write!(f, ", success once all backends have a write")?,
     }
     let [idle, head] = [idle_timeout, head_timeout].map(|timeout| duration::show(*timeout));
     write!(f, "\n  {open_max} connections, idle for at most {idle}, ")?;
@@ -110,25 +117,34 @@ fn show_line_rate(f: &mut fmt::Formatter<'_>, rate: Option<&Rate>) -> fmt::Resul
 }
 
 fn all_outputs(f: &mut fmt::Formatter<'_>, outputs: &[Output]) -> fmt::Result {
-    for Output { name, queue_bytes_max, target } in outputs {
+    for Output { name, queue_bytes_max, filter, target } in outputs {
         write!(f, "  -> {name:?}: ")?;
         match target {
             Target::Udp(target) => write!(f, "udp {}, mtu {}", target.location, target.mtu)?,
             Target::Http(target) => http_target(f, target)?,
         }
-        writeln!(f, ", queue {} MiB", queue_bytes_max / MIB_U64)?;
+        write!(f, ", queue {} MiB", queue_bytes_max / MIB_U64)?;
+        writeln!(f, "{}", if filter.is_some() { ", filtered" } else { "" })?;
     }
     writeln!(f)
 }
 
 fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
-    let HttpTarget { authority, timeout, batch_bytes_max, in_flight_max, database, .. } = target;
+    let HttpTarget {
+        authority, dialect, timeout, batch_bytes_max, in_flight_max, database, ..
+    } = target;
     match (&target.write_path, &target.write_prom_path) {
         (Some(write), None) => write!(f, "http://{authority}{write}")?,
         (Some(write), Some(prom)) => write!(f, "http://{authority}{write}, Prometheus to {prom}")?,
         (None, prom) => {
             let prom = prom.as_deref().unwrap_or_default();
             write!(f, "http://{authority}{prom}, Prometheus only")?;
+        }
+    }
+    if let Dialect::V2 { org, bucket } = dialect {
+        write!(f, ", organization {org:?}")?;
+        if let Some(bucket) = bucket {
+            write!(f, ", bucket {bucket:?}")?;
         }
     }
     if let Some(database) = database {

@@ -3,7 +3,7 @@
 //! Both are for the addresses of `admin-allow` alone.
 
 use super::Front;
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Form};
 use super::body;
 use crate::config::Target;
 use crate::control::{Asked, Command, Query, Told};
@@ -40,7 +40,7 @@ pub(super) async fn answer(
     let limit = front.config.body_bytes_max;
     let body = match body::read(&head.headers, body, &front.shared.bodies, limit).await {
         Ok(body) => Bytes::from(body.release()),
-        Err(unreadable) => return unreadable.into_answer(),
+        Err(unreadable) => return unreadable.into_answer(Form::V1),
     };
     let query = Arc::new(Query {
         parameters: head.uri.query().unwrap_or_default().to_owned(),

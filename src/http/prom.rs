@@ -4,7 +4,7 @@
 //! The body is not read but for its length: it is protocol buffers, packed with snappy. It is
 //! never merged with anything, and has books of its own.
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Form};
 use super::{Front, body, query, write};
 use crate::batch::Batch;
 use crate::write::{Api, Destination};
@@ -39,7 +39,7 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: &mut Incoming) -> 
     let limit = front.config.body_bytes_max;
     let body = match body::read_as_sent(body, &front.shared.bodies, limit).await {
         Ok(body) => Bytes::from(body.release()),
-        Err(unreadable) => return write::refuse(front, unreadable.into_answer()),
+        Err(unreadable) => return write::refuse(front, unreadable.into_answer(Form::V1)),
     };
     if body.is_empty() {
         return answer::status(StatusCode::NO_CONTENT);
@@ -53,9 +53,9 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: &mut Incoming) -> 
         api: Api::Prometheus,
         headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
     });
-    let answers = front.fanout.offer_for_client(&Batch::opaque(body), &destination);
+    let answers = front.fanout.offer_opaque(&Batch::opaque(body), &destination);
     drop(destination);
-    write::settled(front, answers).await
+    write::settled(front, answers, Form::V1).await
 }
 
 /// Whether the backend needs a header to understand the body.

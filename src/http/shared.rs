@@ -1,6 +1,6 @@
 //! What the threads of one listener share: its bounds on bodies, connections and rates.
 
-use super::answer::{self, Answer};
+use super::answer::{Answer, Form};
 use super::body::Budget;
 use crate::config::{HttpListener, Rate};
 use crate::rate_limit::RateLimit;
@@ -37,23 +37,24 @@ impl Shared {
     }
 
     /// Takes one request; the 429 if it goes over the limit.
-    pub(super) fn limit_request(&self) -> Option<Answer> {
-        take(self.requests.as_deref(), 1, "rate-limit: too many requests a second: try again later")
+    pub(super) fn limit_request(&self, form: Form) -> Option<Answer> {
+        let why = "rate-limit: too many requests a second: try again later";
+        take(self.requests.as_deref(), 1, why, form)
     }
 
     /// Takes the lines of a request, all or none; the 429 if they go over the limit.
-    pub(super) fn limit_lines(&self, lines: u64) -> Option<Answer> {
+    pub(super) fn limit_lines(&self, lines: u64, form: Form) -> Option<Answer> {
         let why = "rate-limit-lines: too many lines a second: try again later";
-        take(self.lines.as_deref(), lines, why)
+        take(self.lines.as_deref(), lines, why, form)
     }
 }
 
-fn take(limit: Option<&RateLimit>, n: u64, why: &str) -> Option<Answer> {
-    limit?.take(n, Instant::now()).err().map(|wait| too_many(why, wait))
+fn take(limit: Option<&RateLimit>, n: u64, why: &str, form: Form) -> Option<Answer> {
+    limit?.take(n, Instant::now()).err().map(|wait| too_many(why, wait, form))
 }
 
-fn too_many(why: &str, wait: Duration) -> Answer {
-    let mut answer = answer::error(StatusCode::TOO_MANY_REQUESTS, why);
+fn too_many(why: &str, wait: Duration, form: Form) -> Answer {
+    let mut answer = form.error(StatusCode::TOO_MANY_REQUESTS, why);
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     answer

@@ -2,12 +2,14 @@
 
 use super::StartError;
 use crate::backend;
-use crate::config::{self, Config, HttpListener, HttpTarget, Target, UdpListener};
+use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
 use crate::control::{self, Command};
+use crate::dialect;
 use crate::fanout::{Direct, Fanout, Output};
 use crate::metrics::{self, Registry};
 use crate::queue::{self, Limits, Receiver};
 use crate::sys;
+use crate::timestamp::Precision;
 use crate::write::{Api, Destination, Write};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -42,6 +44,7 @@ pub(super) struct Sender {
 }
 
 /// How a sender thread sends.
+#[expect(clippy::large_enum_variant, reason = "there are few, made at start")]
 pub(super) enum Transport {
     Udp(Arc<backend::udp::Transport>),
     Http(HttpTarget, mpsc::Receiver<Command>),
@@ -78,12 +81,7 @@ impl Plan {
         });
         let outputs = listener.outputs.iter();
         let outputs = outputs.map(|output| {
-            let destination = match &output.target {
-                Target::Http(HttpTarget { database: Some(database), .. }) => {
-                    Destination::database(database, listener.precision)
-                }
-                _ => Destination::default(),
-            };
+            let destination = destination(&output.target, listener.precision);
             self.output(&listener.name, output, destination)
         });
         let fanout = Fanout::new(outputs.collect());
@@ -128,6 +126,10 @@ impl Plan {
         let metrics =
             Arc::new(metrics::Backend::new(Arc::clone(relay), Arc::clone(&output.name), owed));
         self.registry.backends.push(Arc::clone(&metrics));
+        let dialect = match &output.target {
+            Target::Http(target) => target.dialect.clone(),
+            Target::Udp(_) => Dialect::V1,
+        };
         let (mut control, mut apis) = (None, vec![Api::Lines]);
         let (transport, direct) = match output.target.clone() {
             Target::Udp(target) => {
@@ -148,7 +150,21 @@ impl Plan {
             }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
-        Output { queue: push, metrics, direct, destination: Arc::new(destination), apis, control }
+        let (filter, destination) = (output.filter.clone(), Arc::new(destination));
+        Output { queue: push, metrics, direct, filter, dialect, destination, apis, control }
+    }
+}
+
+/// Where a backend of a UDP listener gets its lines written to.
+fn destination(target: &Target, precision: Precision) -> Destination {
+    match target {
+        Target::Http(HttpTarget { database: Some(database), dialect: Dialect::V1, .. }) => {
+            dialect::v1(database, precision)
+        }
+        Target::Http(HttpTarget { dialect: Dialect::V2 { org, bucket: Some(bucket) }, .. }) => {
+            dialect::v2(org, bucket, precision)
+        }
+        _ => Destination::default(),
     }
 }
 

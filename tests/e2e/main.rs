@@ -5,8 +5,10 @@
 
 mod harness;
 
+mod acks;
 mod admin;
 mod answers;
+mod filters;
 mod hostile;
 mod http_body;
 mod http_in;
@@ -24,3 +26,4 @@ mod stop;
 mod udp_in;
 mod udp_out;
 mod udp_to_http;
+mod v2;
