@@ -1,6 +1,7 @@
 //! The front, asked as clients ask it.
 
 mod harness;
+mod tls;
 
 use crate::metrics::Counter;
 use bytes::Bytes;

@@ -61,6 +61,7 @@ pub(super) fn config(bind: SocketAddr) -> config::HttpListener {
     config::HttpListener {
         name: "test".into(),
         bind,
+        tls: None,
         ping_status: 204,
         default_retention_policy: Some("week".into()),
         body_bytes_max: 10_000,
@@ -70,6 +71,14 @@ pub(super) fn config(bind: SocketAddr) -> config::HttpListener {
 }
 
 pub(super) fn start(scripts: &[Script]) -> Front {
+    start_with(scripts, |_| {})
+}
+
+/// As [`start`], with a listener that `change` has changed.
+pub(super) fn start_with(
+    scripts: &[Script],
+    change: impl FnOnce(&mut config::HttpListener),
+) -> Front {
     let (mut outputs, mut backends) = (Vec::new(), Vec::new());
     let mut got = Vec::new();
     for (i, &script) in scripts.iter().enumerate() {
@@ -103,7 +112,9 @@ pub(super) fn start(scripts: &[Script]) -> Front {
     }
     let [socket, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let [address, admin_address] = [&socket, &admin].map(|s| s.local_addr().expect("it is bound"));
-    let config = Arc::new(config(address));
+    let mut config = config(address);
+    change(&mut config);
+    let config = Arc::new(config);
     let metrics = Arc::<CachePadded<HttpWorker>>::default();
     let bodies = Arc::new(Budget::new(config.bodies_bytes_max));
     let registry = Arc::new(Registry {
@@ -186,7 +197,7 @@ pub(super) struct Reply {
 }
 
 /// Reads one answer, and no byte more.
-pub(super) fn reply(client: &mut TcpStream) -> Reply {
+pub(super) fn reply(client: &mut impl Read) -> Reply {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
