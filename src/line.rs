@@ -38,7 +38,7 @@ pub use reason::Reason;
 use crate::timestamp::Precision;
 use fast::Clean;
 #[cfg(target_arch = "x86_64")]
-use simd::{Avx2, Avx512, Sse2};
+use simd::{Avx2, Sse2};
 use simd::{Portable, Simd};
 use std::sync::OnceLock;
 use value::TimeLimit;
@@ -119,6 +119,9 @@ impl<'a> Lines<'a> {
         let begin = self.at;
         let mut end = self.cut(begin);
         let mut suspect = false;
+        if let Some(line) = self.next_before_return(end) {
+            return Some(Item::Line(line));
+        }
         if begin >= self.cut_until {
             let extent = scalar::extent(self.input, begin);
             (end, suspect) = (extent.end, extent.suspect);
@@ -149,6 +152,17 @@ impl<'a> Lines<'a> {
                 }
             });
         }
+    }
+
+    /// The line at `self.at`, if it is a common one that ends with `\r` and the newline at `end`.
+    fn next_before_return(&mut self, end: usize) -> Option<Line<'a>> {
+        let text = self.input[..end].strip_suffix(b"\r")?;
+        if self.at >= text.len() {
+            return None;
+        }
+        let Clean { stamped, .. } = self.instructions.clean(text, self.at, self.limit)?;
+        let start = std::mem::replace(&mut self.at, end + 1);
+        Some(Line { bytes: &text[start..], start, stamped })
     }
 
     /// The first newline from `begin`, or the end of the input.
@@ -194,8 +208,6 @@ fn without_line_end(text: &[u8]) -> &[u8] {
 #[derive(Clone, Copy, Debug)]
 enum Instructions {
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
-    #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Sse2(Sse2),
@@ -215,11 +227,7 @@ impl Instructions {
     /// All that this processor has, the fastest first.
     fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
-        let special = [
-            Avx512::detect().map(Self::Avx512),
-            Avx2::detect().map(Self::Avx2),
-            Sse2::detect().map(Self::Sse2),
-        ];
+        let special = [Avx2::detect().map(Self::Avx2), Sse2::detect().map(Self::Sse2)];
         #[cfg(not(target_arch = "x86_64"))]
         let special: [Option<Self>; 0] = [];
         special.into_iter().flatten().chain([Self::Portable]).collect()
@@ -228,8 +236,6 @@ impl Instructions {
     #[inline]
     fn clean(self, input: &[u8], start: usize, limit: TimeLimit) -> Option<Clean> {
         match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(simd) => simd.run(|| fast::clean(simd, input, start, limit)),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(simd) => simd.run(|| fast::clean(simd, input, start, limit)),
             #[cfg(target_arch = "x86_64")]

@@ -83,7 +83,7 @@ pub struct UdpWorker {
     pub refused: [Counter; Reason::COUNT],
     /// Datagrams the kernel dropped because the socket's buffer was full.
     pub kernel_drops: Counter,
-    /// Datagrams cut short by the receive buffer; their whole lines were taken.
+    /// Receives dropped because they were longer than a receive buffer.
     pub truncated: Counter,
     /// Times the kernel found no free receive buffer and the receive was armed again.
     pub buffers_exhausted: Counter,

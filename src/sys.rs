@@ -6,10 +6,12 @@ use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Connections that may wait for `accept`; the kernel caps it at `net.core.somaxconn`.
 const LISTEN_BACKLOG: i32 = 1024;
+/// How long a port may stay taken before the bind fails.
+const TAKEN_PORT_PATIENCE: Duration = Duration::from_millis(500);
 /// linux/sock_diag.h: the places of `SO_MEMINFO` up to the count of dropped datagrams.
 const SK_MEMINFO_VARS: usize = 9;
 const SK_MEMINFO_DROPS: usize = 8;
@@ -77,10 +79,7 @@ fn bind_all(
 ) -> io::Result<Vec<Socket>> {
     let address = usable(address)?;
     if address.port() != 0 {
-        // Without SO_REUSEPORT this fails where another process holds the port, shared or not.
-        let probe = socket_for(address, kind, protocol)?;
-        probe.set_reuse_address(kind == Type::STREAM)?;
-        probe.bind(&SockAddr::from(address))?;
+        probe(address, kind, protocol)?;
     }
     let first = bind(address)?;
     let bound = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -89,6 +88,23 @@ fn bind_all(
         sockets.push(bind(bound)?);
     }
     Ok(sockets)
+}
+
+/// Makes sure that nobody has the address: without `SO_REUSEPORT` a bind fails where another
+/// process holds the port, shared or not. The kernel lets go of the sockets of a killed process'
+/// rings a moment after the process is gone, hence the patience.
+fn probe(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<()> {
+    let give_up = Instant::now() + TAKEN_PORT_PATIENCE;
+    loop {
+        let probe = socket_for(address, kind, protocol)?;
+        probe.set_reuse_address(kind == Type::STREAM)?;
+        match probe.bind(&SockAddr::from(address)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                std::thread::sleep(TAKEN_PORT_PATIENCE / 20);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// All addresses of both families where the host has IPv6, else all of IPv4.

@@ -94,7 +94,7 @@ fn the_defaults_are_the_go_relays() {
     let listener = &config.udp[0];
     assert_eq!((listener.precision, listener.read_buffer_bytes), (Precision::Nanosecond, 0));
     assert!((1..=4).contains(&listener.workers));
-    assert_eq!(listener.batch_wait, Duration::from_millis(1));
+    assert_eq!(listener.batch_wait, Duration::from_millis(2));
     assert_eq!(udp(&listener.outputs[0]).mtu, 1024);
 }
 
@@ -155,20 +155,20 @@ fn the_summary_has_a_paragraph_for_each_listener() {
         output = [{ location = 'h:2' }, \
         { name = 'db', location = 'http://h:3/', database = 'd', retention-policy = 'r' }]\n\
         [[http]]\nbind-addr = ':1'\ndefault-retention-policy = 'week'\n\
-        output = [{ location = 'http://h/' }]";
+        output = [{ location = 'http://u:p@h/', content-encoding = 'gzip' }]";
     let summary = parse(text).expect("it runs").summary().to_string();
     let limits = "timeout 10s, batches up to 512 KiB, 8 in flight, queue 16 MiB";
     assert_eq!(
         summary,
         format!(
             r#"udp "in" on udp 127.0.0.1:1
-  precision ns, read buffer 4096 bytes, 2 workers, batches wait 1ms
+  precision ns, read buffer 4096 bytes, 2 workers, batches wait 2ms
   -> "h:2": udp h:2, mtu 1024, queue 16 MiB
   -> "db": http://h:3/write, database "d", retention policy "r", {limits}
 
 http "http://:1" on tcp [::]:1
   bodies up to 32 MiB, 64 MiB together, ping answers 204, default retention policy "week"
-  -> "http://h/": http://h:80/write, {limits}
+  -> "http://h/": http://h:80/write, credentials of its own, gzip, {limits}
 
 admin on tcp [::]:3: /metrics, /ping
 

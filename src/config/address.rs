@@ -122,9 +122,8 @@ pub(super) fn http_location(text: &str) -> Result<Location, String> {
 /// The location without its user and password: for names and log lines.
 pub(super) fn without_user(location: &str) -> Cow<'_, str> {
     let parts = location.split_once("://").and_then(|(scheme, rest)| {
-        let end = rest.find('/').unwrap_or(rest.len());
-        let (_, host) = rest[..end].rsplit_once('@')?;
-        Some(format!("{scheme}://{host}{}", &rest[end..]))
+        let (_, host) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://{host}"))
     });
     parts.map_or(Cow::Borrowed(location), Cow::Owned)
 }
@@ -167,6 +166,10 @@ fn plain_location(text: &str) -> Result<Location, String> {
     let authority = udp_location(&with_port)?;
     if with_port.starts_with(':') {
         return Err("names no host; write \"http://host:8086/\"".to_owned());
+    }
+    if uri.path().contains('@') {
+        // Much rather a password with a slash in it than a path.
+        return Err("has an @ behind its host".to_owned());
     }
     check_path(uri.path())?;
     Ok(Location { https, user, authority, path: uri.path().to_owned() })

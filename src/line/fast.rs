@@ -2,8 +2,9 @@
 //! single bytes: masks of a block (see `simd`) go through the same few word operations whatever
 //! the line says. Called by `Lines`, for every line first.
 //!
-//! It vouches for a line or it does not; it never refuses one. A line with a backslash, an
-//! exponent, an `=` in the measurement, odd white space or any fault goes on to `scalar`.
+//! It vouches for a line or it does not; it never refuses one. A line with two
+//! backslashes in a row, an exponent, an `=` in the measurement, odd white space or any fault goes
+//! on to `scalar`.
 //!
 //! How: separators (commas, and the space before the fields) and equals signs must alternate, so
 //! the parity of how many came before tells which is which and whether a byte belongs to a key
@@ -147,6 +148,7 @@ struct State {
     in_key: u64,
     in_time: u64,
     in_string: u64,
+    backslash: u64,
     /// Whether the last separator or equals sign was a separator.
     in_item_key: u64,
     /// The equals signs of the fields in the block before.
@@ -171,6 +173,7 @@ impl State {
             in_key: !0,
             in_time: 0,
             in_string: 0,
+            backslash: 0,
             in_item_key: 0,
             equals_before: 0,
             // The measurement may not be empty either.
@@ -188,8 +191,12 @@ impl State {
     }
 
     #[inline(always)]
-    fn block<S: Simd>(&mut self, simd: S, masks: Masks) -> Block {
-        // Without backslashes every quote opens or closes; that it may is checked below.
+    fn block<S: Simd>(&mut self, simd: S, mut masks: Masks) -> Block {
+        let mut escape_bad = 0;
+        if masks.backslash | self.backslash != 0 {
+            escape_bad = self.hide_escaped(&mut masks);
+        }
+        // Every quote that is left opens or closes; that it may is checked below.
         let mut string = 0;
         if masks.quote | self.in_string != 0 {
             string = simd.prefix_parity(masks.quote) ^ self.in_string;
@@ -223,7 +230,7 @@ impl State {
         let mut bad = separator & !in_item_key | (equals | stops) & in_item_key;
         // Nothing between two marks is empty, and no run of digits is endless.
         bad |= next_byte(marks, &mut self.opened) & (marks | stops);
-        bad |= masks.backslash & within;
+        bad |= escape_bad & (within | end);
         bad |= u64::from(masks.digit == !0);
         bad |= time & !masks.digit | next_byte(time_space, &mut self.time_opened) & end;
 
@@ -247,6 +254,18 @@ impl State {
         }
     }
 
+    /// Takes escaped bytes out of the masks. What is bad: backslashes in a row, about which
+    /// InfluxDB's two scans differ, and escaped newlines.
+    #[inline(always)]
+    fn hide_escaped(&mut self, masks: &mut Masks) -> u64 {
+        let escaped = next_byte(masks.backslash, &mut self.backslash);
+        masks.comma &= !escaped;
+        masks.equals &= !escaped;
+        masks.space &= !escaped;
+        masks.quote &= !escaped;
+        escaped & (masks.backslash | masks.newline)
+    }
+
     /// Matches `-? digits (. digits?)?` or `-? digits i` from each bit of `starts` to one of
     /// `ends`. What is wrong, and where values begin that do not begin like such a number.
     #[inline(always)]
@@ -267,7 +286,6 @@ impl State {
             for step in [1, 2, 4, 8, 4] {
                 near |= near << step;
             }
-            #[expect(clippy::cast_possible_truncation, reason = "the upper half of 128 bits")]
             let near = (near >> BLOCK) as u64;
             bad |= suffix & !near;
         }

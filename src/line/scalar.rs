@@ -5,12 +5,14 @@
 //! two scans that do not always agree on what is escaped, and both must hold.
 
 use super::Reason;
-use super::value::{TimeLimit, boolean, number};
+use super::value::{TimeLimit, boolean, is_value, number};
 
 /// InfluxDB's limit for measurement and tags, and for those with a field key.
 pub(super) const KEY_BYTES_MAX: usize = 65_535;
 /// What its storage puts between the key and a field key.
 const FIELD_SEPARATOR_BYTES: usize = 4;
+/// Shorter lines have no key beyond the limit.
+const FIELDS_BYTES_SAFE: usize = KEY_BYTES_MAX - FIELD_SEPARATOR_BYTES;
 
 /// Keeps track of quotes as InfluxDB does while it looks for the end of a line: they count behind
 /// the first space that no backslash escapes, and there only in a field's value.
@@ -81,9 +83,13 @@ fn ends_here(line: &[u8]) -> Result<(), Reason> {
             }
         }
     }
-    match (i > line.len(), quotes.open) {
-        (true, _) => Err(Reason::TrailingBackslash),
-        (_, true) => Err(Reason::UnbalancedQuotes),
+    match line.last() {
+        _ if i > line.len() => Err(Reason::TrailingBackslash),
+        _ if quotes.open => Err(Reason::UnbalancedQuotes),
+        // An escaped newline at the very end, which InfluxDB strips.
+        Some(b'\n') => Err(Reason::TrailingBackslash),
+        // Would be taken for a part of the line end.
+        Some(b'\r') => Err(Reason::PointIsInvalid),
         _ => Ok(()),
     }
 }
@@ -102,7 +108,10 @@ pub(super) fn parse(text: &[u8], limit: TimeLimit) -> Result<Parsed, Reason> {
     let key_end = key(text)?;
     let fields_start = skip_blank(text, key_end);
     let fields_end = fields(text, fields_start)?;
-    field_keys(&text[fields_start..fields_end], key_end)?;
+    let set = &text[fields_start..fields_end];
+    if key_end + set.len() > FIELDS_BYTES_SAFE || set.contains(&b'\\') {
+        stored_fields(set, key_end)?;
+    }
     let time_start = skip_blank(text, fields_end);
     let time_end = time(text, time_start)?;
     let stamped = time_end > time_start;
@@ -251,19 +260,22 @@ fn fields(text: &[u8], start: usize) -> Result<usize, Reason> {
 
 /// Walks the fields the way InfluxDB stores them, which is not the way it scanned them: here a
 /// backslash before `=` hides it whatever stands before the backslash, and in a value it hides
-/// nothing but quotes and backslashes.
-fn field_keys(mut rest: &[u8], key_bytes: usize) -> Result<(), Reason> {
+/// nothing but quotes and backslashes. A value that only the scan takes for one makes InfluxDB
+/// answer 500 to the whole write, the lines of others in it too.
+fn stored_fields(mut rest: &[u8], key_bytes: usize) -> Result<(), Reason> {
     while !rest.is_empty() {
         let equals = (0..rest.len())
             .find(|&at| rest[at] == b'=' && (at == 0 || rest[at - 1] != b'\\'))
-            .filter(|at| at + 2 <= rest.len())
             .ok_or(Reason::InvalidValue)?;
         if key_bytes + FIELD_SEPARATOR_BYTES + equals > KEY_BYTES_MAX {
             return Err(Reason::MaxKeyLengthExceeded);
         }
         rest = &rest[equals + 1..];
-        let value = stored_value(rest);
-        rest = rest.get(value + 1..).unwrap_or_default();
+        let (value, behind) = rest.split_at(stored_value(rest));
+        if !is_value(value) {
+            return Err(Reason::InvalidValue);
+        }
+        rest = behind.get(1..).unwrap_or_default();
     }
     Ok(())
 }

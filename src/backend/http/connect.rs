@@ -27,8 +27,8 @@ pub(super) struct Connection {
     _alive: oneshot::Sender<()>,
 }
 
-/// Connects to the target within `limit`, through TLS if that is wanted. The connection's task holds `open` until its socket
-/// is closed.
+/// Connects to the target within `limit`, through TLS if that is wanted. The connection's task
+/// holds `open` until its socket is closed.
 pub(super) async fn connect(
     target: &HttpTarget,
     limit: Duration,

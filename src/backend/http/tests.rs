@@ -43,6 +43,7 @@ fn backend(script: impl Script) -> (SocketAddr, Requests<Request>) {
             thread::spawn(move || {
                 let mut stream = stream.expect("a connection");
                 while let Some((head, body)) = read_request(&mut stream) {
+                    let body = String::from_utf8(body).expect("text");
                     let number = count.fetch_add(1, Ordering::Relaxed);
                     let request = Request { head, body: body.clone(), connection };
                     // A test that has seen enough is no error.
@@ -59,12 +60,7 @@ fn backend(script: impl Script) -> (SocketAddr, Requests<Request>) {
     (address, requests)
 }
 
-fn read_request(stream: &mut impl Read) -> Option<(String, String)> {
-    let (head, body) = read_bytes(stream)?;
-    Some((head, String::from_utf8(body).expect("text")))
-}
-
-fn read_bytes(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
+fn read_request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte).ok()?;

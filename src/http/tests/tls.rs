@@ -102,14 +102,15 @@ fn a_refused_body_that_is_still_coming_does_not_take_the_answer_away() {
 
 /// A hello of TLS 1.0 or 1.1, as old clients send it: RFC 4346, section 7.4.1.2.
 fn old_hello(minor: u8) -> Vec<u8> {
+    let length = |bytes: &[u8]| u8::try_from(bytes.len()).expect("a short hello");
     let suites = [0xc0, 0x14, 0xc0, 0x13, 0x00, 0x35, 0x00, 0x2f];
     let mut hello = vec![3, minor];
     hello.extend([7; 32]);
-    hello.extend([0, 0, suites.len() as u8]);
+    hello.extend([0, 0, length(&suites)]);
     hello.extend(suites);
     hello.extend([1, 0]);
-    let handshake = [&[1, 0, 0, hello.len() as u8], &hello[..]].concat();
-    [&[0x16, 3, 1, 0, handshake.len() as u8], &handshake[..]].concat()
+    let handshake = [&[1, 0, 0, length(&hello)], &hello[..]].concat();
+    [&[0x16, 3, 1, 0, length(&handshake)], &handshake[..]].concat()
 }
 
 #[test]
