@@ -1,10 +1,12 @@
 //! What may be typed on the command line, checked into what the rooms work with.
 
-use crate::bench::{ListenerPlan, Plan};
+mod relay;
+
+pub use relay::{BenchArguments, CompareArguments, DemoArguments, Scenario, Task};
+
+use crate::floor;
 use crate::generator::Load;
 use crate::payload::Shape;
-use crate::relay::config::Options;
-use crate::relay::{Kind, Program};
 use crate::sink::Protocol;
 use crate::sink::http::Behaviour;
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +14,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use humantime::parse_duration;
 use hyper::StatusCode;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs are bounded.
@@ -37,10 +38,14 @@ pub enum Command {
     Send(SendArguments),
     /// Receives lines and counts what is missing, duplicate, reordered or altered
     Sink(SinkArguments),
-    /// Starts a relay between senders and sinks, proves its books, and measures its CPU per line
-    Bench(BenchArguments),
     /// Ten seconds of UDP and HTTP load through a relay to four backends, for anyone to watch
     Demo(DemoArguments),
+    /// Starts a relay between senders and sinks, proves its books, and measures its CPU per line
+    Bench(BenchArguments),
+    /// Gives several relays the same work in turns and puts their CPU per line side by side
+    Compare(CompareArguments),
+    /// Forwards datagrams with the least work that this kernel allows: the measure for a relay
+    Floor(FloorArguments),
 }
 
 /// What load to make.
@@ -49,9 +54,9 @@ pub struct LoadArguments {
     /// Lines per second, of all sources together; 0 is as fast as possible
     #[arg(long, default_value_t = 50_000)]
     rate: u64,
-    /// Lines in each datagram or request
-    #[arg(long, default_value_t = 10, value_name = "N")]
-    lines_per_write: usize,
+    /// Lines in each datagram or request; default: 10 by UDP, 100 by HTTP
+    #[arg(long, value_name = "N")]
+    lines_per_write: Option<usize>,
     /// UDP: send each burst as one GSO send (UDP_SEGMENT)
     #[arg(long)]
     gso: bool,
@@ -59,9 +64,10 @@ pub struct LoadArguments {
     /// falls due within a millisecond)
     #[arg(long, default_value_t = 0, value_name = "N")]
     burst: usize,
-    /// Sources: UDP sockets or HTTP connections, each with its own sequence of lines
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    sources: usize,
+    /// Sources: UDP sockets or HTTP connections, each with its own sequence of lines; default: 1
+    /// by UDP, 4 by HTTP
+    #[arg(long, value_name = "N")]
+    sources: Option<usize>,
     /// Different series, rounded up to a multiple of the lines per write
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     series: usize,
@@ -87,18 +93,22 @@ impl LoadArguments {
         ensure!(!duration.is_zero(), "--duration must be more than nothing");
         ensure!(duration <= DURATION_MAX, "--duration is at most {DURATION_MAX:?}");
         ensure!(!self.gso || protocol == Protocol::Udp, "--gso is for UDP");
+        let (lines_per_write, sources) = match protocol {
+            Protocol::Udp => (10, 1),
+            Protocol::Http => (100, 4),
+        };
         Ok(Load {
             protocol,
             gso: self.gso,
             lines_per_second: self.rate,
             burst: self.burst,
-            sources: self.sources,
+            sources: self.sources.unwrap_or(sources),
             first_source: 0,
             database: "bench".into(),
             duration,
             lines_max: self.lines,
             shape: Shape {
-                lines_per_write: self.lines_per_write,
+                lines_per_write: self.lines_per_write.unwrap_or(lines_per_write),
                 series: self.series,
                 stamped: self.timestamps == YesNo::Yes,
                 seed: self.seed,
@@ -213,165 +223,38 @@ impl SinkArguments {
     }
 }
 
-/// Which relay to run.
+/// Arguments of `floor`.
 #[derive(Args, Debug)]
-pub struct RelayArguments {
-    /// The relay's binary; default: `ringrelay` beside this program
-    #[arg(long, value_name = "PATH")]
-    relay: Option<PathBuf>,
-    /// What kind of relay it is
-    #[arg(long, value_enum, default_value_t = Kind::Ringrelay, value_name = "KIND")]
-    relay_kind: Kind,
-}
-
-impl RelayArguments {
-    fn program(&self) -> Result<Program> {
-        let path = match &self.relay {
-            Some(path) => path.clone(),
-            None => std::env::current_exe()
-                .context("where is this program?")?
-                .with_file_name("ringrelay"),
-        };
-        Ok(Program { kind: self.relay_kind, path })
-    }
-}
-
-/// What comes in and what goes out.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Scenario {
-    /// UDP in, UDP out
-    UdpUdp,
-    /// UDP in, HTTP out
-    UdpHttp,
-    /// HTTP in, HTTP out
-    HttpHttp,
-}
-
-impl Scenario {
-    fn protocols(self) -> (Protocol, Protocol) {
-        match self {
-            Self::UdpUdp => (Protocol::Udp, Protocol::Udp),
-            Self::UdpHttp => (Protocol::Udp, Protocol::Http),
-            Self::HttpHttp => (Protocol::Http, Protocol::Http),
-        }
-    }
-}
-
-/// Arguments of `bench`.
-#[derive(Args, Debug)]
-pub struct BenchArguments {
-    #[command(flatten)]
-    relay: RelayArguments,
-    /// What comes in and what goes out
-    #[arg(long, value_enum, default_value_t = Scenario::UdpUdp)]
-    scenario: Scenario,
-    /// Backends
-    #[arg(long, default_value_t = 2, value_name = "N")]
-    outputs: usize,
-    /// `mtu` of UDP backends
-    #[arg(long, default_value_t = 1400, value_name = "BYTES")]
-    mtu: usize,
-    /// `read-buffer` of the UDP listener
+pub struct FloorArguments {
+    /// Where to receive
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: SocketAddr,
+    /// Where to send every datagram to; may be repeated
+    #[arg(long, required = true, value_name = "HOST:PORT")]
+    to: Vec<SocketAddr>,
+    /// Bytes of payload that datagrams are packed up to
+    #[arg(long, default_value_t = 1400, value_parser = clap::value_parser!(u16).range(200..=65_507),
+          value_name = "BYTES")]
+    mtu: u16,
+    /// Bytes of receive buffer to ask the kernel for; 0 leaves the system's default
     #[arg(long, default_value_t = 16 << 20, value_name = "BYTES")]
     read_buffer: usize,
-    /// `workers` of the UDP listener; default: the relay's own
-    #[arg(long, value_name = "N")]
-    workers: Option<usize>,
-    /// Load is made for so long before CPU is measured
-    #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
-    warm_up: Duration,
-    /// How long CPU is measured
-    #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
-    duration: Duration,
-    #[command(flatten)]
-    load: LoadArguments,
-    /// Report as JSON
-    #[arg(long)]
-    pub json: bool,
+    /// Microseconds that datagrams may gather while traffic flows
+    #[arg(long, default_value_t = floor::BATCH_WAIT_US,
+          value_parser = clap::value_parser!(u32).range(..=100_000), value_name = "US")]
+    batch_wait_us: u32,
 }
 
-impl BenchArguments {
-    /// The plan.
-    ///
-    /// # Errors
-    /// If a value is out of bounds.
-    pub fn check(&self) -> Result<Plan> {
-        let (front, back) = self.scenario.protocols();
-        ensure!((1..=16).contains(&self.outputs), "--outputs is 1 to 16");
-        ensure!((200..=65_507).contains(&self.mtu), "--mtu is 200 to 65507");
-        ensure!(self.warm_up <= DURATION_MAX, "--warm-up is at most {DURATION_MAX:?}");
-        Ok(Plan {
-            program: self.relay.program()?,
-            listeners: vec![ListenerPlan {
-                name: front.label().into(),
-                protocol: front,
-                outputs: vec![back; self.outputs],
-                load: self.load.load(front, self.duration)?,
-            }],
-            options: Options {
-                mtu: self.mtu,
-                read_buffer: self.read_buffer,
-                workers: self.workers,
-            },
-            warm_up: self.warm_up,
-            window: self.duration,
-        })
-    }
-}
-
-/// Arguments of `demo`.
-#[derive(Args, Debug)]
-pub struct DemoArguments {
-    #[command(flatten)]
-    relay: RelayArguments,
-    /// Lines per second by UDP
-    #[arg(long, default_value_t = 50_000, value_name = "N")]
-    udp_rate: u64,
-    /// Lines per second by HTTP
-    #[arg(long, default_value_t = 10_000, value_name = "N")]
-    http_rate: u64,
-    /// How long
-    #[arg(long, default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
-    duration: Duration,
-}
-
-impl DemoArguments {
-    /// The plan: two UDP sources and four HTTP connections, two backends each.
-    ///
-    /// # Errors
-    /// If a value is out of bounds.
-    pub fn check(&self) -> Result<Plan> {
-        ensure!(self.udp_rate > 0 && self.http_rate > 0, "the demo's rates must not be 0");
-        let second = Duration::from_secs(1);
-        ensure!(self.duration >= 2 * second, "the demo needs at least 2 seconds");
-        ensure!(self.duration <= DURATION_MAX, "--duration is at most {DURATION_MAX:?}");
-        let listener =
-            |protocol: Protocol, lines_per_second, sources, lines_per_write| ListenerPlan {
-                name: protocol.label().into(),
-                protocol,
-                outputs: vec![protocol; 2],
-                load: Load {
-                    protocol,
-                    gso: false,
-                    lines_per_second,
-                    burst: 0,
-                    sources,
-                    first_source: 0,
-                    database: "demo".into(),
-                    duration: self.duration,
-                    lines_max: u64::MAX,
-                    shape: Shape { lines_per_write, series: 1_000, stamped: true, seed: 1 },
-                },
-            };
-        Ok(Plan {
-            program: self.relay.program()?,
-            listeners: vec![
-                listener(Protocol::Udp, self.udp_rate, 2, 5),
-                listener(Protocol::Http, self.http_rate, 4, 50),
-            ],
-            options: Options { mtu: 1400, read_buffer: 16 << 20, workers: None },
-            warm_up: second,
-            window: self.duration.saturating_sub(second),
-        })
+impl FloorArguments {
+    /// What to forward.
+    #[must_use]
+    pub fn plan(&self) -> floor::Plan {
+        floor::Plan {
+            listen: self.listen,
+            to: self.to.clone(),
+            mtu: self.mtu,
+            read_buffer: self.read_buffer,
+            batch_wait: Duration::from_micros(self.batch_wait_us.into()),
+        }
     }
 }

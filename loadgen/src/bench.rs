@@ -4,7 +4,7 @@
 use crate::books::{self, BackendCounts, BackendReport, Findings, FrontCounts, ListenerReport};
 use crate::generator::{Load, Prepared, Running, SentReport};
 use crate::interrupt::Interrupt;
-use crate::kernel::{self, CpuTime};
+use crate::kernel::{self, CpuTime, Machine};
 use crate::relay::config::{self, Listener, Output};
 use crate::relay::metrics::Metrics;
 use crate::relay::{Program, Relay, free_address};
@@ -70,6 +70,8 @@ pub struct Second {
 /// What came out.
 #[derive(Clone, Debug, Serialize)]
 pub struct BenchReport {
+    /// Where it ran.
+    pub machine: Machine,
     /// The relay.
     pub relay: Program,
     /// Whether every line is accounted for and none arrived altered, twice, or out of order.
@@ -107,7 +109,7 @@ pub struct CpuReport {
 /// # Errors
 /// If something could not be started or broke; lost lines are no error but a finding.
 pub fn run(plan: &Plan, on_second: &mut dyn FnMut(&Second)) -> Result<BenchReport> {
-    let interrupt = Interrupt::watch()?;
+    let (interrupt, machine) = (Interrupt::watch()?, Machine::read()?);
     let sinks = open_sinks(plan)?;
     let listeners = wire(plan, &sinks)?;
     let loads = prepare(plan, &listeners)?;
@@ -138,6 +140,7 @@ pub fn run(plan: &Plan, on_second: &mut dyn FnMut(&Second)) -> Result<BenchRepor
     }
     findings.failures.extend(ended_badly);
     Ok(BenchReport {
+        machine,
         relay: plan.program.clone(),
         proven: findings.failures.is_empty(),
         findings,

@@ -1,5 +1,5 @@
 //! Makes load: one thread per source (a UDP socket or an HTTP connection), each with its own
-//! payload, sequence and schedule. The protocols are [`udp`] and [`http`].
+//! payload, sequence and schedule. The protocols are `udp` and `http`.
 
 mod http;
 mod report;

@@ -1,5 +1,5 @@
 //! What the kernel knows, read from `/proc`: drops of UDP sockets, CPU time and memory of a
-//! process. Read only; the proof leans on this rather than on what a relay says of itself.
+//! process, the machine. Read only; the proof leans on this rather than on what a relay says of itself.
 
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_getcpuclockid};
@@ -93,6 +93,40 @@ pub fn peak_memory_kib(pid: Pid) -> Result<u64> {
     let peak = status.lines().find_map(|row| row.strip_prefix("VmHWM:"));
     peak.and_then(|value| value.trim().trim_end_matches("kB").trim().parse().ok())
         .context("/proc/PID/status has no VmHWM")
+}
+
+/// What figures depend on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// The processor's name.
+    pub cpu: String,
+    /// Cores this process may use.
+    pub cores: usize,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Load average of the minute before the run: what else the machine does shows here.
+    pub load: f64,
+}
+
+impl Machine {
+    /// This machine now.
+    ///
+    /// # Errors
+    /// If `/proc` cannot be read.
+    pub fn read() -> Result<Self> {
+        let cpus = read_to_string("/proc/cpuinfo").context("reading /proc/cpuinfo")?;
+        let kernel =
+            read_to_string("/proc/sys/kernel/osrelease").context("the kernel's release")?;
+        let load = read_to_string("/proc/loadavg").context("reading /proc/loadavg")?;
+        let name = cpus.lines().find_map(|row| row.strip_prefix("model name"));
+        let name = name.and_then(|row| row.split_once(':')).map_or("unknown", |(_, name)| name);
+        Ok(Self {
+            cpu: name.trim().into(),
+            cores: std::thread::available_parallelism().context("the number of cores")?.get(),
+            kernel: kernel.trim().into(),
+            load: load.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default(),
+        })
+    }
 }
 
 #[cfg(test)]

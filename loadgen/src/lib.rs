@@ -5,14 +5,18 @@
 //! payload (line) -> generator (pace) -> target -> sink -> ledger (line, sequence)
 //!                                                              |
 //! bench: starts a relay as the target, reads its counters, -> books -> report
+//! compare: several relays in turns; floor: the least that a relay can do, as the measure
 //! ```
 //!
 //! The proof shares no code with the relay: lines, sequences and sinks are this program's own.
+//! Only [`floor`] is made of the relay's ring, so that both receive in the same way.
 
 pub mod arguments;
 pub mod bench;
 pub mod books;
+pub mod compare;
 pub mod demo;
+pub mod floor;
 pub mod generator;
 pub mod interrupt;
 pub mod kernel;

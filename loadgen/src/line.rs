@@ -3,10 +3,11 @@
 //! `payload` lays lines out and patches them before each send; `ledger` reads them back. This is
 //! deliberately not the relay's parser: a line is `m` or `u` (stamped by the sender or not), tags
 //! that end in the source, and fields of one fixed width that end in a checksum over all bytes
-//! before it.
+//! before it. Tags are sorted, because the Go relay sorts them: only so do its lines come out as
+//! they went in.
 //!
 //! ```text
-//! m3,host=h00017,dc=eu1,src=02 seq=100000000123i,sent=1700000000000000000i,v=12.5,sum=1234567890i 1700000000000000000
+//! m3,dc=eu1,host=h00017,src=02 seq=100000000123i,sent=1700000000000000i,v=12.5,sum=1234567890i 1700000000000000000
 //! ```
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -20,23 +21,28 @@ pub const SERIES_MAX: usize = 100_000;
 const SEQUENCE_BASE: u64 = 100_000_000_000;
 const SUM_BASE: u64 = 1_000_000_000;
 
-const FIELDS: &[u8] = b"seq=000000000000i,sent=0000000000000000000i,v=00.0,sum=0000000000i";
+const FIELDS: &[u8] = b"seq=000000000000i,sent=0000000000000000i,v=00.0,sum=0000000000i";
 const SEQUENCE_AT: usize = 4;
 const SEQUENCE_DIGITS: usize = 12;
 const SENT_AT: usize = 23;
-const SENT_DIGITS: usize = 19;
-const VALUE_AT: usize = 46;
-const SUM_AT: usize = 55;
+/// Microseconds since 1970.
+const SENT_DIGITS: usize = 16;
+const VALUE_AT: usize = 43;
+const SUM_AT: usize = 52;
 const SUM_DIGITS: usize = 10;
 
-/// A moment in nanoseconds since 1970, in digits, written into many lines at once.
-pub type SentDigits = [u8; SENT_DIGITS];
+/// Digits of a timestamp in nanoseconds.
+const STAMP_DIGITS: usize = 19;
 
-/// The digits of `sent_ns`, nanoseconds since 1970.
+/// A whole microsecond in nanoseconds since 1970, in digits, written into many lines at once: all
+/// of them as the timestamp, the first 16 as the field `sent`.
+pub type SentDigits = [u8; STAMP_DIGITS];
+
+/// The digits of `sent_ns`, nanoseconds since 1970, without its part of a microsecond.
 #[must_use]
 pub fn sent_digits(sent_ns: u64) -> SentDigits {
-    let mut digits = [0; SENT_DIGITS];
-    put_decimal(&mut digits, sent_ns);
+    let mut digits = [b'0'; STAMP_DIGITS];
+    put_decimal(&mut digits[..SENT_DIGITS], sent_ns / 1_000);
     digits
 }
 
@@ -51,7 +57,7 @@ pub fn lay_out(
 ) -> usize {
     let kind = if stamped { 'm' } else { 'u' };
     let (start, measurement) = (line.len(), series % 10);
-    let head = format!("{kind}{measurement},host=h{series:05},dc={site},src={source:02} ");
+    let head = format!("{kind}{measurement},dc={site},host=h{series:05},src={source:02} ");
     line.extend_from_slice(head.as_bytes());
     let fields = line.len();
     line.extend_from_slice(FIELDS);
@@ -59,7 +65,7 @@ pub fn lay_out(
     line[fields + VALUE_AT..fields + VALUE_AT + 4].copy_from_slice(value.as_bytes());
     if stamped {
         line.push(b' ');
-        line.extend_from_slice(&[b'0'; SENT_DIGITS]);
+        line.extend_from_slice(&[b'0'; STAMP_DIGITS]);
     }
     fields - start
 }
@@ -68,7 +74,8 @@ pub fn lay_out(
 pub fn patch(line: &mut [u8], fields: usize, sequence: u64, sent: &SentDigits) {
     let (at, width) = (fields + SEQUENCE_AT, SEQUENCE_DIGITS);
     put_decimal(&mut line[at..at + width], SEQUENCE_BASE + sequence);
-    line[fields + SENT_AT..fields + SENT_AT + SENT_DIGITS].copy_from_slice(sent);
+    let at = fields + SENT_AT;
+    line[at..at + SENT_DIGITS].copy_from_slice(&sent[..SENT_DIGITS]);
     let sum = checksum(xxh3_64(&line[..fields + SUM_AT]));
     put_decimal(&mut line[fields + SUM_AT..fields + SUM_AT + SUM_DIGITS], sum);
     if line.len() > fields + FIELDS.len() {
@@ -83,7 +90,7 @@ pub struct Reading {
     pub source: usize,
     /// Its number within the source, from 0.
     pub sequence: u64,
-    /// When it was due to be sent, in nanoseconds since 1970.
+    /// When it was due to be sent, in nanoseconds since 1970, to the microsecond.
     pub sent_ns: u64,
     /// Its timestamp: the sender's, or what a relay added; 0 if there is none.
     pub stamp: u64,
@@ -106,7 +113,7 @@ pub fn read(line: &[u8]) -> Option<Reading> {
     }
     let sent = &line[fields + SENT_AT..fields + SENT_AT + SENT_DIGITS];
     let stamp = match (&line[fields + FIELDS.len()..], line[0]) {
-        ([b' ', stamp @ ..], b'm') if stamp == sent => decimal(stamp)?,
+        ([b' ', stamp @ ..], b'm') if is_stamp_of(stamp, sent) => decimal(stamp)?,
         ([b' ', stamp @ ..], b'u') => decimal(stamp)?,
         ([], b'u') => 0,
         _ => return None,
@@ -115,10 +122,15 @@ pub fn read(line: &[u8]) -> Option<Reading> {
         source: usize::try_from(decimal(&line[fields - 3..fields - 1])?).ok()?,
         sequence: decimal(&line[fields + SEQUENCE_AT..fields + SEQUENCE_AT + SEQUENCE_DIGITS])?
             .checked_sub(SEQUENCE_BASE)?,
-        sent_ns: decimal(sent)?,
+        sent_ns: decimal(sent)?.checked_mul(1_000)?,
         stamp,
         content,
     })
+}
+
+/// Whether `stamp` is `sent` (microseconds) in nanoseconds.
+fn is_stamp_of(stamp: &[u8], sent: &[u8]) -> bool {
+    stamp.strip_prefix(sent) == Some(b"000")
 }
 
 fn checksum(content: u64) -> u64 {
@@ -134,7 +146,7 @@ fn put_decimal(digits: &mut [u8], mut value: u64) {
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > SENT_DIGITS {
+    if digits.is_empty() || digits.len() > STAMP_DIGITS {
         return None;
     }
     digits.iter().try_fold(0_u64, |value, &digit| {
@@ -147,7 +159,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const SENT: u64 = 1_700_000_000_123_456_789;
+    const SENT: u64 = 1_700_000_000_123_456_000;
 
     fn line(stamped: bool) -> Vec<u8> {
         let mut line = Vec::new();
@@ -159,11 +171,11 @@ mod tests {
     #[test]
     fn is_line_protocol_of_a_typical_size() {
         let line = String::from_utf8(line(true)).expect("a line is ASCII");
-        let expected = "m7,host=h00017,dc=eu1,src=02 seq=100000000123i,sent=1700000000123456789i,\
+        let expected = "m7,dc=eu1,host=h00017,src=02 seq=100000000123i,sent=1700000000123456i,\
                         v=12.5,sum=";
         assert!(line.starts_with(expected), "{line}");
-        assert!(line.ends_with("i 1700000000123456789"), "{line}");
-        assert_eq!(line.len(), 115);
+        assert!(line.ends_with("i 1700000000123456000"), "{line}");
+        assert_eq!(line.len(), 112);
     }
 
     #[test]

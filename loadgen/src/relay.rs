@@ -3,20 +3,21 @@
 
 pub mod config;
 pub mod metrics;
+mod program;
+
+pub use program::{Kind, Program};
 
 use crate::kernel::{self, CpuTime};
 use crate::sink::Protocol;
 use anyhow::{Context, Result, bail, ensure};
-use clap::ValueEnum;
 use config::{Listener, Options};
 use metrics::Metrics;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::Serialize;
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -32,29 +33,11 @@ const POLL: Duration = Duration::from_millis(10);
 /// How many lines of the relay's log are kept for an error message.
 const LOG_LINES_MAX: usize = 100;
 
-/// What kind of relay a program is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Ringrelay: `-config FILE`, with an admin listener that serves `/metrics`.
-    Ringrelay,
-    /// The Go influxdb-relay: the same file without our own keys; it counts nothing.
-    Go,
-}
-
-/// A program to run as the relay.
-#[derive(Clone, Debug, Serialize)]
-pub struct Program {
-    /// What it is.
-    pub kind: Kind,
-    /// Where it is.
-    pub path: PathBuf,
-}
-
 /// A running relay. Dropping it kills it.
 #[derive(Debug)]
 pub struct Relay {
     child: Child,
+    kind: Kind,
     admin: Option<SocketAddr>,
     log: Log,
     _directory: TempDir,
@@ -69,27 +52,22 @@ impl Relay {
         let path = &program.path;
         ensure!(
             path.is_file(),
-            "there is no relay at {}: build it, or use --relay",
+            "there is no relay at {}: build it (cargo build --release --workspace), or use --relay",
             path.display()
         );
-        let admin = match program.kind {
-            Kind::Ringrelay => Some(free_address(Protocol::Http)?),
-            Kind::Go => None,
+        let admin = match program.kind.counts() {
+            true => Some(free_address(Protocol::Http)?),
+            false => None,
         };
         let directory = tempfile::tempdir().context("a directory for the relay's configuration")?;
-        let file = directory.path().join("relay.toml");
-        std::fs::write(&file, config::render(admin, listeners, options))
-            .with_context(|| format!("writing {}", file.display()))?;
-        let mut child = Command::new(path)
-            .arg("-config")
-            .arg(&file)
+        let mut child = command(program, directory.path(), admin, listeners, options)?
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {}", path.display()))?;
         let log = Log::follow(child.stderr.take().context("the relay's stderr")?)?;
-        let mut relay = Self { child, admin, log, _directory: directory };
+        let mut relay = Self { child, kind: program.kind, admin, log, _directory: directory };
         relay.wait_until_ready(listeners)?;
         Ok(relay)
     }
@@ -168,7 +146,7 @@ impl Relay {
             if let Some(status) = self.child.try_wait().context("waiting for the relay")? {
                 self.log.end();
                 // The Go relay has no orderly stop: it dies by the signal.
-                let orderly = status.success() || self.admin.is_none();
+                let orderly = status.success() || self.kind == Kind::Go;
                 let log = self.log.tail();
                 let wrong = || format!("the relay ended with {status} after SIGTERM:\n{log}");
                 return Ok((!orderly).then(wrong));
@@ -185,6 +163,34 @@ impl Drop for Relay {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// The command that starts `program`, its configuration written into `directory`.
+fn command(
+    program: &Program,
+    directory: &Path,
+    admin: Option<SocketAddr>,
+    listeners: &[Listener],
+    options: &Options,
+) -> Result<Command> {
+    let mut command = Command::new(&program.path);
+    if program.kind == Kind::Floor {
+        command.args(config::floor_arguments(listeners, options)?);
+        return Ok(command);
+    }
+    let http_behind_udp = |listener: &Listener| {
+        let http = |output: &config::Output| output.protocol == Protocol::Http;
+        listener.protocol == Protocol::Udp && listener.outputs.iter().any(http)
+    };
+    ensure!(
+        program.kind != Kind::Go || !listeners.iter().any(http_behind_udp),
+        "the Go relay sends UDP on by UDP only: use --scenario udp-udp or http-http"
+    );
+    let file = directory.join("relay.toml");
+    std::fs::write(&file, config::render(admin, listeners, options))
+        .with_context(|| format!("writing {}", file.display()))?;
+    command.arg("-config").arg(&file);
+    Ok(command)
 }
 
 /// An address on loopback that is free now.

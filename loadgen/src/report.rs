@@ -1,13 +1,15 @@
 //! Reports in words for people, and the only file that prints. With `--json`, reports go out as
 //! one JSON document instead.
 
-use crate::bench::{BenchReport, Plan, Second};
+pub mod comparison;
+pub mod demo;
+
+use crate::bench::BenchReport;
 use crate::books::{self, BackendReport, ListenerReport};
 use crate::generator::SentReport;
 use crate::sink::SinkReport;
 use anyhow::{Context, Result};
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 /// Prints text and a newline to stdout.
@@ -126,35 +128,6 @@ pub fn received(report: &SinkReport) -> String {
         text += &format!("\n  answers given: {:?}", report.answers);
     }
     text
-}
-
-/// The headings over [`second`]'s columns.
-#[must_use]
-pub fn second_headings(plan: &Plan) -> String {
-    let mut text = format!("{:>6}", "second");
-    for listener in &plan.listeners {
-        write!(text, " {:>14}", format!("{} sent/s", listener.name)).ok();
-    }
-    for listener in &plan.listeners {
-        for (output, number) in listener.outputs.iter().zip(1..) {
-            let name = format!("{}>{}-{number}", listener.name, output.label());
-            write!(text, " {name:>12}").ok();
-        }
-    }
-    text + "  in flight   relay CPU"
-}
-
-/// One second's progress, and lines sent but not arrived so far.
-#[must_use]
-pub fn second(second: &Second, in_flight: u64) -> String {
-    let mut text = format!("{:>6.0}", second.elapsed.as_secs_f64());
-    for lines in &second.sent {
-        write!(text, " {:>14}", grouped(*lines)).ok();
-    }
-    for lines in &second.arrived {
-        write!(text, " {:>12}", grouped(*lines)).ok();
-    }
-    text + &format!(" {:>10} {:>8.1} %", grouped(in_flight), second.cores * 100.0)
 }
 
 /// The whole bench in a table and a verdict.

@@ -8,6 +8,9 @@ use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::process::{Child, Command, Output, Stdio};
 
+/// By HTTP: 50 requests of 10 lines in the half second, on one connection.
+const ONE_BY_ONE: [&str; 6] = ["--rate", "1000", "--lines-per-write", "10", "--sources", "1"];
+
 struct Sink {
     child: Child,
     address: String,
@@ -121,7 +124,7 @@ fn a_sink_that_gets_a_foreign_line_fails_and_shows_it() {
 #[test]
 fn refused_requests_are_told_and_their_lines_not_taken() {
     let sink = Sink::start("http", &["--status", "500"]);
-    let (code, sent) = send(&format!("http://{}", sink.address), &["--rate", "1000"]);
+    let (code, sent) = send(&format!("http://{}", sink.address), &ONE_BY_ONE);
     assert_eq!(code, Some(1));
     assert_eq!((&sent["lines_told_lost"], &sent["answers"]["500"]), (&sent["lines"], &50.into()));
     let (code, received) = sink.stop();
@@ -133,7 +136,7 @@ fn refused_requests_are_told_and_their_lines_not_taken() {
 fn a_slow_sink_shows_as_latency_of_what_was_due() {
     let sink = Sink::start("http", &["--delay-ms", "20"]);
     // 100 requests a second fall due for half a second, but one connection gets 50 answers.
-    let (_, sent) = send(&format!("http://{}", sink.address), &["--rate", "1000"]);
+    let (_, sent) = send(&format!("http://{}", sink.address), &ONE_BY_ONE);
     assert_eq!(sent["lines"], 500, "being late leaves nothing out");
     assert!(sent["lateness"]["max_us"].as_u64().is_some_and(|us| us > 400_000), "{sent:#}");
     assert!(sent["request"]["max_us"].as_u64().is_some_and(|us| us > 400_000), "{sent:#}");

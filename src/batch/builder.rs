@@ -278,13 +278,14 @@ mod tests {
             batches.extend(builder.seal());
             let mut seen = Vec::new();
             for batch in &batches {
-                prop_assert_eq!(batch.ends().last().map(|&end| end as usize), Some(batch.bytes().len()));
+                let end = batch.ends().last().map(|&end| end as usize);
+                prop_assert_eq!(end, Some(batch.bytes().len()));
                 let size = batch.segment().map_or(usize::MAX, NonZeroUsize::get);
                 prop_assert!(batch.segment().is_none() || batch.bytes().len() <= 4 * 32);
                 for segment in batch.bytes().chunks(size.min(batch.bytes().len())) {
                     prop_assert_eq!(segment.last(), Some(&b'\n'));
-                    let lines = segment.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-                    seen.extend(lines.map(<[u8]>::to_vec));
+                    let lines = segment.split(|&byte| byte == b'\n');
+                    seen.extend(lines.filter(|line| !line.is_empty()).map(<[u8]>::to_vec));
                 }
             }
             prop_assert_eq!(seen, lines);
