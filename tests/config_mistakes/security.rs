@@ -159,7 +159,7 @@ fn no_message_quotes_a_secret() {
         http_output("location = 'http://u:4242/4242@h/'"),
         http_output("location = 'http://u:4242#4242@h/'"),
         http_output("location = 'http://4242@h/'"),
-        http_output("location = 'http://u:4242%zz@h:4242x/'"),
+        http_output("location = 'http://u:4242%zz@h:99x/'"),
         "[[http]]\nbind-addr = ':1'\noutput = [{ location = 'http://h/', token = '4242' x }]"
             .into(),
         http_output("username = 'me'\npassword = '4242\\u0007'").replace('\'', "\""),
