@@ -5,7 +5,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use ringrelay::batch::{BatchBuilder, Pool};
 use ringrelay::line::{Item, Lines};
-use ringrelay::segment::datagrams;
+use ringrelay::segment::{datagrams, is_one_run};
 use ringrelay::timestamp::Precision;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
@@ -24,7 +24,8 @@ fn payload(stamped: bool) -> Vec<u8> {
         let stamp = if stamped { " 1434055562000000000" } else { "" };
         writeln!(
             text,
-            "cpu,host=server{:02},region=eu-west,core={} usage_user=12.5,usage_idle=84.25,ctx={}i{stamp}",
+            "cpu,host=server{:02},region=eu-west,core={} \
+             usage_user=12.5,usage_idle=84.25,ctx={}i{stamp}",
             n % 64,
             n % 8,
             100_000 + n,
@@ -40,6 +41,7 @@ fn builder(laid_out: bool) -> BatchBuilder {
 }
 
 fn take(builder: &mut BatchBuilder, payload: &[u8], stride: Option<usize>) {
+    let stride = stride.filter(|&stride| !is_one_run(payload, stride));
     for datagram in datagrams(payload, stride) {
         for item in Lines::new(datagram, Precision::Nanosecond) {
             let Item::Line(line) = item else { continue };

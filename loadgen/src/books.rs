@@ -251,8 +251,8 @@ impl Findings {
             ));
         } else if delivered - received < drops || delivered - received > drops * per_drop {
             self.fail(format!(
-                "{front} -> {name}: the relay says {delivered} lines delivered, {received} arrived, \
-                 and the sink's socket dropped {drops} times"
+                "{front} -> {name}: the relay says {delivered} lines delivered, {received} \
+                 arrived, and the sink's socket dropped {drops} times"
             ));
         } else if drops > 0 {
             let lost = delivered - received;

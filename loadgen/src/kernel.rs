@@ -1,5 +1,6 @@
 //! What the kernel knows, read from `/proc`: drops of UDP sockets, CPU time and memory of a
-//! process, the machine. Read only; the proof leans on this rather than on what a relay says of itself.
+//! process, the machine. Read only; the proof leans on this rather than on what a relay says of
+//! itself.
 
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_getcpuclockid};

@@ -7,7 +7,8 @@
 //! they went in.
 //!
 //! ```text
-//! m3,dc=eu1,host=h00017,src=02 seq=100000000123i,sent=1700000000000000i,v=12.5,sum=1234567890i 1700000000000000000
+//! m3,dc=eu1,host=h00017,src=02 seq=100000000123i,sent=1700000000000000i,v=12.5,sum=1234567890i
+//! (a space, not a line end) 1700000000000000000
 //! ```
 
 use xxhash_rust::xxh3::xxh3_64;

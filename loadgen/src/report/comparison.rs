@@ -48,7 +48,8 @@ pub fn headings(match_: &Match) -> String {
 pub fn turn(program: &Program, turn: &Turn) -> String {
     let cpu = &turn.cpu;
     let mut text = format!(
-        "{:>5}  {:<16} {:>9.0} ns {:>8.0} {:>8.0} {:>7.3} {:>11} {:>10} {:>6} us {:>6} us {:>5.1} MiB",
+        "{:>5}  {:<16} {:>9.0} ns {:>8.0} {:>8.0} {:>7.3} {:>11} {:>10} {:>6} us {:>6} us \
+         {:>5.1} MiB",
         turn.round,
         program.name,
         cpu.ns_per_line,
@@ -75,7 +76,8 @@ pub fn turn(program: &Program, turn: &Turn) -> String {
 pub fn verdict(comparison: &Comparison) -> String {
     let machine = &comparison.machine;
     let mut text = format!(
-        "\nmedians of {} rounds (lowest to highest), on {} cores of {}, Linux {}, load {:.1} before\n",
+        "\nmedians of {} rounds (lowest to highest), on {} cores of {}, Linux {}, load {:.1} \
+         before\n",
         comparison.rounds, machine.cores, machine.cpu, machine.kernel, machine.load
     );
     for Contender { relay, cpu_ns_per_line, latency_p50_us, latency_p99_us, .. } in
