@@ -25,6 +25,7 @@ use crate::fanout::Fanout;
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
 use crate::stop::Stop;
 use crate::timestamp::Stamper;
+use crate::tls::Acceptor;
 use answer::{Answer, Form};
 use crossbeam_utils::CachePadded;
 use hyper::Request;
@@ -126,6 +127,11 @@ impl Front {
         // A write may wait for the request before it in its backend, then for its own.
         let answer_timeout = 2 * longest_timeout(&config) + Duration::from_secs(1);
         (socket, Self { config, fanout, metrics, bodies, stamper, answer_timeout, stop })
+    }
+
+    /// What shakes hands with clients, if they speak TLS.
+    fn tls(&self) -> Option<(&Self, &Acceptor)> {
+        self.config.tls.as_deref().map(|acceptor| (self, acceptor))
     }
 
     /// The stamp of a request, in nanoseconds since the epoch.

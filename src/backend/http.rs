@@ -6,7 +6,9 @@
 //! shares the next request with all that came meanwhile. Never sees a front.
 
 mod classify;
+mod compress;
 mod connect;
+mod credentials;
 mod health;
 mod lanes;
 mod send;

@@ -15,17 +15,9 @@ struct Row {
     remedy: &'static str,
 }
 
-const TLS_OUT: &str = "use http://, or put a proxy that speaks TLS next to the relay";
 const BUFFER: &str = "remove it; `queue-size-mb` bounds what waits in memory for a busy backend";
-const CREDENTIALS: &str = "remove the user and password; clients' own credentials are passed on";
 
-static ROWS: [Row; 13] = [
-    Row {
-        table: &HTTP,
-        key: "ssl-combined-pem",
-        asks: is_given,
-        remedy: "remove it, and let a proxy in front of the relay speak TLS",
-    },
+static ROWS: [Row; 6] = [
     Row {
         table: &HTTP,
         key: "rate-limit",
@@ -35,12 +27,6 @@ static ROWS: [Row; 13] = [
     Row { table: &HTTP, key: "burst-limit", asks: is_given, remedy: "remove it" },
     Row { table: &HTTP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
     Row { table: &UDP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
-    Row { table: &HTTP_OUTPUT, key: "skip-tls-verification", asks: is_given, remedy: TLS_OUT },
-    Row { table: &UDP_OUTPUT, key: "skip-tls-verification", asks: is_given, remedy: TLS_OUT },
-    Row { table: &HTTP_OUTPUT, key: "location", asks: is_https, remedy: TLS_OUT },
-    Row { table: &UDP_OUTPUT, key: "location", asks: is_https, remedy: TLS_OUT },
-    Row { table: &HTTP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
-    Row { table: &UDP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
     Row {
         table: &HTTP_OUTPUT,
         key: "type",
@@ -77,16 +63,6 @@ fn is_given(value: &DeValue<'_>) -> bool {
         DeValue::Boolean(value) => *value,
         _ => true,
     }
-}
-
-fn is_https(value: &DeValue<'_>) -> bool {
-    let scheme = value.as_str().and_then(|text| text.split_once("://"));
-    scheme.is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
-}
-
-fn has_credentials(value: &DeValue<'_>) -> bool {
-    let behind = value.as_str().and_then(|text| text.split_once("://"));
-    behind.is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
 }
 
 fn is_prometheus_only(value: &DeValue<'_>) -> bool {

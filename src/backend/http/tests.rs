@@ -1,5 +1,7 @@
 //! The sender on real sockets, against scripted backends.
 
+mod tls;
+
 use super::*;
 use crate::batch::Batch;
 use crate::config::Dialect;
@@ -9,7 +11,7 @@ use crate::stop::Stopper;
 use crate::write::{Answer, Client};
 use bytes::Bytes;
 use std::io::{Read, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver as Requests, channel};
 use std::thread::{self, JoinHandle};
@@ -42,6 +44,7 @@ fn backend(script: impl Script) -> (SocketAddr, Requests<Request>) {
             thread::spawn(move || {
                 let mut stream = stream.expect("a connection");
                 while let Some((head, body)) = read_request(&mut stream) {
+                    let body = String::from_utf8(body).expect("text");
                     let number = count.fetch_add(1, Ordering::Relaxed);
                     let request = Request { head, body: body.clone(), connection };
                     // A test that has seen enough is no error.
@@ -58,7 +61,7 @@ fn backend(script: impl Script) -> (SocketAddr, Requests<Request>) {
     (address, requests)
 }
 
-fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
+fn read_request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte).ok()?;
@@ -68,7 +71,7 @@ fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.expect("a known length").parse().expect("a number")];
     stream.read_exact(&mut body).ok()?;
-    Some((head, String::from_utf8(body).expect("text")))
+    Some((head, body))
 }
 
 fn answer(status: &str) -> Option<String> {
@@ -85,6 +88,9 @@ struct Sender {
 fn target(address: SocketAddr) -> HttpTarget {
     HttpTarget {
         authority: address.to_string(),
+        tls: None,
+        authorization: None,
+        gzip: false,
         write_path: "/write".into(),
         dialect: Dialect::V1,
         timeout: DEADLINE,
