@@ -11,23 +11,27 @@ mod duration;
 mod filters;
 mod later;
 mod output;
+mod outside;
 mod problem;
 mod raw;
 mod schema;
+mod security;
 mod summary;
 
 pub use problem::{ConfigError, Problem};
 pub use summary::Summary;
 
 use crate::filter::Filter;
+use crate::secret::Secret;
 use crate::timestamp::Precision;
-use check::Resolve;
+use crate::tls;
 use ipnet::IpNet;
+use outside::{Host, Nothing, Outside};
 use problem::Report;
 use raw::Section;
 use std::fs::File;
-use std::io::{self, Read};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::Read;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,10 +55,12 @@ pub struct Config {
 /// One `[[http]]` listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpListener {
-    /// `name`; default `http://BIND-ADDR`.
+    /// `name`; default `http://BIND-ADDR`, `https://BIND-ADDR` with TLS.
     pub name: Arc<str>,
     /// `bind-addr`; a missing host means all addresses of both families (`[::]`).
     pub bind: SocketAddr,
+    /// `ssl-combined-pem` and `client-ca-file`, read; without the former, clients speak no TLS.
+    pub tls: Option<Arc<tls::Acceptor>>,
     /// `default-ping-response`; default 204.
     pub ping_status: u16,
     /// `default-retention-policy`: the `rp` of a write that names none.
@@ -156,7 +162,7 @@ pub struct Output {
 pub enum Target {
     /// `location = "host:port"` of a `[[udp.output]]`.
     Udp(UdpTarget),
-    /// `location = "http://..."`.
+    /// `location = "http://..."` or `"https://..."`.
     Http(HttpTarget),
 }
 
@@ -174,6 +180,13 @@ pub struct UdpTarget {
 pub struct HttpTarget {
     /// `host:port` as it goes into the `Host` header and to the resolver.
     pub authority: String,
+    /// `https://`, with `ca-file`, `client-pem` and `skip-tls-verification`; the files are read.
+    pub tls: Option<Arc<tls::Connector>>,
+    /// `username` and `password`, or `token`: the `Authorization` header of every request, in
+    /// place of what clients send.
+    pub authorization: Option<Secret>,
+    /// `content-encoding = "gzip"`.
+    pub gzip: bool,
     /// Path of the write endpoint, with its leading `/`: `endpoints.write`, or the path of a
     /// full write URL (original form). `None` for a backend of Prometheus alone.
     pub write_path: Option<String>,
@@ -236,7 +249,8 @@ impl Default for Connections {
 }
 
 impl Config {
-    /// Reads and checks the file at `path`. A host name in a `bind-addr` is resolved.
+    /// Reads and checks the file at `path`. A host name in a `bind-addr` is resolved, the files of
+    /// certificates are read.
     ///
     /// # Errors
     /// The file cannot be read, or it has problems: all that were found.
@@ -258,20 +272,21 @@ impl Config {
             report.add(line, "the text".to_owned(), wrong.to_owned());
             return Err(report.into_error(&file));
         }
-        parse(&text, &file, &|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+        parse(&text, &file, &Host::default())
     }
 
     /// Checks the text of a configuration; `file_name` is for the errors. As [`load`](Self::load),
-    /// except that no host name but `localhost` is known.
+    /// except that no host name but `localhost` is known, and no file and no environment variable
+    /// is found.
     ///
     /// # Errors
     /// All problems that were found.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigError> {
-        parse(text, file_name, &|_, _| Err(io::ErrorKind::Unsupported.into()))
+        parse(text, file_name, &Nothing)
     }
 }
 
-fn parse(text: &str, file: &str, resolve: Resolve<'_>) -> Result<Config, ConfigError> {
+fn parse(text: &str, file: &str, outside: &dyn Outside) -> Result<Config, ConfigError> {
     let report = Report::new(text);
     if text.len() > FILE_BYTES_MAX {
         let wrong = format!("is longer than {FILE_BYTES_MAX} bytes; is it a configuration file?");
@@ -285,7 +300,7 @@ fn parse(text: &str, file: &str, resolve: Resolve<'_>) -> Result<Config, ConfigE
             // A mistyped key would also be reported as a missing one: first things first.
             if report.is_empty() {
                 root.check_bounds();
-                let checked = check::check(root, resolve);
+                let checked = check::check(root, outside);
                 later::refuse(root);
                 checked
             } else {

@@ -2,10 +2,10 @@
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
 //! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `prom`,
-//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits), `query`,
-//! `points` (lines to a batch), `ack` (how many backends are enough), `refusal`, `answer` and
-//! `shared` (what the threads of a listener share). Knows nothing of backends but the queues of the
-//! fan-out, and whom to give a command.
+//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits),
+//! `query`, `points` (lines to a batch), `ack` (how many backends are enough), `refusal`, `answer`
+//! and `shared` (what the threads of a listener share). Knows nothing of backends but the queues of
+//! the fan-out, and whom to give a command.
 
 mod ack;
 mod admin;
@@ -33,6 +33,7 @@ use crate::fanout::Fanout;
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
 use crate::stop::Stop;
 use crate::timestamp::Stamper;
+use crate::tls::Acceptor;
 use answer::{Answer, Form};
 use crossbeam_utils::CachePadded;
 use hyper::Request;
@@ -161,6 +162,11 @@ impl Front {
     fn limit_request(&self, endpoint: Endpoint) -> Option<Answer> {
         let form = if endpoint == Endpoint::WriteV2 { Form::V2 } else { Form::V1 };
         if is_limited(endpoint) { self.shared.limit_request(form) } else { None }
+    }
+
+    /// What shakes hands with clients, if they speak TLS.
+    fn tls(&self) -> Option<(&Self, &Acceptor)> {
+        self.config.tls.as_deref().map(|acceptor| (self, acceptor))
     }
 
     /// The stamp of a request, in nanoseconds since the epoch.

@@ -113,6 +113,8 @@ pub struct HttpListener {
 pub struct HttpWorker {
     /// Connections accepted.
     pub connections: Counter,
+    /// Connections on which no TLS came about.
+    pub handshakes_failed: Counter,
     /// Requests answered, by endpoint and status class.
     pub answers: [[Counter; STATUS_CLASSES]; Endpoint::COUNT],
     /// Bytes of write bodies, after inflating.

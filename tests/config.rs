@@ -224,7 +224,7 @@ fn the_summary_has_a_paragraph_for_each_listener() {
         output = [{ location = 'h:2' }, \
         { name = 'db', location = 'http://h:3/', database = 'd', retention-policy = 'r' }]\n\
         [[http]]\nbind-addr = ':1'\ndefault-retention-policy = 'week'\n\
-        output = [{ location = 'http://h/' }]";
+        output = [{ location = 'http://u:p@h/', content-encoding = 'gzip' }]";
     let summary = parse(text).expect("it runs").summary().to_string();
     let http_limits = "4096 connections, idle for at most 75s, heads up to 16 KiB within 10s\n  \
         /health waits 10s, answers 200 when critical; /admin for 127.0.0.0/8, ::1/128";
@@ -240,7 +240,7 @@ fn the_summary_has_a_paragraph_for_each_listener() {
 http "http://:1" on tcp [::]:1
   bodies up to 32 MiB, 64 MiB together, ping answers 204, default retention policy "week"
   {http_limits}
-  -> "http://h/": http://h:80/write, {limits}
+  -> "http://h/": http://h:80/write, credentials of its own, gzip, {limits}
 
 admin on tcp [::]:3: /metrics, /ping, /ready
 

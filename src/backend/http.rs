@@ -8,7 +8,9 @@
 mod ask;
 mod classify;
 mod commands;
+mod compress;
 mod connect;
+mod credentials;
 mod health;
 mod lanes;
 mod send;

@@ -3,20 +3,18 @@
 //! an output with one yields nothing. The values' types and bounds are the reader's.
 
 use super::address::{self, Bind};
+use super::outside::Outside;
 use super::raw::Section;
 use super::schema;
+use super::security;
 use super::{Ack, Config, Connections, HttpListener, Rate, UdpListener, filters, output};
 use crate::timestamp::Precision;
 use ipnet::IpNet;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
-
-/// Looks up the addresses of the host name of a `bind-addr`.
-pub(super) type Resolve<'a> = &'a dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
 
 /// Each listener has threads and sockets of its own.
 const LISTENERS_MAX: usize = 64;
@@ -28,14 +26,14 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 /// `None` only if a problem was reported; there may be problems with a configuration as well.
-pub(super) fn check(root: Section<'_>, resolve: Resolve<'_>) -> Option<Config> {
+pub(super) fn check(root: Section<'_>, outside: &dyn Outside) -> Option<Config> {
     let mut claims = Claims::default();
     let http: Vec<_> =
-        root.sections("http").map(|section| http_listener(section, resolve, &mut claims)).collect();
+        root.sections("http").map(|section| http_listener(section, outside, &mut claims)).collect();
     let udp: Vec<_> =
-        root.sections("udp").map(|section| udp_listener(section, resolve, &mut claims)).collect();
+        root.sections("udp").map(|section| udp_listener(section, outside, &mut claims)).collect();
     let admin = root.sections("admin").next().map(|section| {
-        let bind = bind_addr(section, resolve)?;
+        let bind = bind_addr(section, outside)?;
         claims.address(section, Transport::Tcp, bind);
         Some(bind)
     });
@@ -69,7 +67,7 @@ pub(super) fn check(root: Section<'_>, resolve: Resolve<'_>) -> Option<Config> {
 
 fn http_listener(
     section: Section<'_>,
-    resolve: Resolve<'_>,
+    outside: &dyn Outside,
     claims: &mut Claims,
 ) -> Option<HttpListener> {
     let body_bytes_max = count(section, "max-body-size-mb") * MIB;
@@ -83,13 +81,16 @@ fn http_listener(
         }
         bodies_bytes_max = body_bytes_max;
     }
-    let bind = listener_bind(section, Transport::Tcp, resolve, claims);
-    let name = listener_name(section, "http://", claims);
-    let outputs = output::http(section);
+    let bind = listener_bind(section, Transport::Tcp, outside, claims);
+    let scheme = if section.text("ssl-combined-pem").is_some() { "https://" } else { "http://" };
+    let name = listener_name(section, scheme, claims);
+    let tls = security::acceptor(section, outside);
+    let outputs = output::http(section, outside);
     let admin_allow = networks(section);
     Some(HttpListener {
         name: name?,
         bind: bind?,
+        tls: tls?,
         ping_status: u16::try_from(section.integer("default-ping-response"))
             .expect("the schema's bound is below 65536"),
         default_retention_policy: section.text("default-retention-policy").map(str::to_owned),
@@ -114,7 +115,7 @@ fn http_listener(
 
 fn udp_listener(
     section: Section<'_>,
-    resolve: Resolve<'_>,
+    outside: &dyn Outside,
     claims: &mut Claims,
 ) -> Option<UdpListener> {
     let precision = Precision::parse(section.text("precision").unwrap_or_default());
@@ -122,9 +123,9 @@ fn udp_listener(
         section.wrong("precision", "is no precision; give n, ns, u, us, ms, s, m or h");
     }
     let cores = available_parallelism().map_or(1, NonZero::get);
-    let bind = listener_bind(section, Transport::Udp, resolve, claims);
+    let bind = listener_bind(section, Transport::Udp, outside, claims);
     let name = listener_name(section, "", claims);
-    let outputs = output::udp(section);
+    let outputs = output::udp(section, outside);
     Some(UdpListener {
         name: name?,
         bind: bind?,
@@ -194,15 +195,15 @@ fn listener_name(section: Section<'_>, scheme: &str, claims: &mut Claims) -> Opt
 fn listener_bind(
     section: Section<'_>,
     transport: Transport,
-    resolve: Resolve<'_>,
+    outside: &dyn Outside,
     claims: &mut Claims,
 ) -> Option<SocketAddr> {
-    let bind = bind_addr(section, resolve)?;
+    let bind = bind_addr(section, outside)?;
     claims.address(section, transport, bind);
     Some(bind)
 }
 
-fn bind_addr(section: Section<'_>, resolve: Resolve<'_>) -> Option<SocketAddr> {
+fn bind_addr(section: Section<'_>, outside: &dyn Outside) -> Option<SocketAddr> {
     let remedy = "give the address to listen on, as in bind-addr = \"127.0.0.1:9096\"";
     let (name, port) = match address::bind(section.required("bind-addr", remedy)?) {
         Ok(Bind::Address(address)) => return Some(address),
@@ -212,7 +213,7 @@ fn bind_addr(section: Section<'_>, resolve: Resolve<'_>) -> Option<SocketAddr> {
             return None;
         }
     };
-    let wrong = match resolve(name, port) {
+    let wrong = match outside.addresses(name, port) {
         // Go listens on the IPv4 address of a name that has both.
         Ok(found) => match found.iter().find(|a| a.is_ipv4()).or(found.first()) {
             Some(address) => return Some(*address),

@@ -4,7 +4,7 @@
 //! gets served loses its row here.
 
 use super::raw::Section;
-use super::schema::{HTTP, HTTP_OUTPUT, Kind, Table, UDP_OUTPUT};
+use super::schema::{HTTP_OUTPUT, Kind, Table, UDP_OUTPUT};
 use toml::de::DeValue;
 
 struct Row {
@@ -15,25 +15,11 @@ struct Row {
     remedy: &'static str,
 }
 
-const TLS_OUT: &str = "use http://, or put a proxy that speaks TLS next to the relay";
 const BUFFER: &str = "remove it; `queue-size-mb` bounds what waits in memory for a busy backend";
-const CREDENTIALS: &str = "remove the user and password; clients' own credentials are passed on";
 
-static ROWS: [Row; 9] = [
-    Row {
-        table: &HTTP,
-        key: "ssl-combined-pem",
-        asks: is_given,
-        remedy: "remove it, and let a proxy in front of the relay speak TLS",
-    },
+static ROWS: [Row; 2] = [
     Row { table: &HTTP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
     Row { table: &UDP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
-    Row { table: &HTTP_OUTPUT, key: "skip-tls-verification", asks: is_given, remedy: TLS_OUT },
-    Row { table: &UDP_OUTPUT, key: "skip-tls-verification", asks: is_given, remedy: TLS_OUT },
-    Row { table: &HTTP_OUTPUT, key: "location", asks: is_https, remedy: TLS_OUT },
-    Row { table: &UDP_OUTPUT, key: "location", asks: is_https, remedy: TLS_OUT },
-    Row { table: &HTTP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
-    Row { table: &UDP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
 ];
 
 /// Reports what this version does not serve, in the whole tree.
@@ -58,16 +44,6 @@ fn is_given(value: &DeValue<'_>) -> bool {
         DeValue::Boolean(value) => *value,
         _ => true,
     }
-}
-
-fn is_https(value: &DeValue<'_>) -> bool {
-    let scheme = value.as_str().and_then(|text| text.split_once("://"));
-    scheme.is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
-}
-
-fn has_credentials(value: &DeValue<'_>) -> bool {
-    let behind = value.as_str().and_then(|text| text.split_once("://"));
-    behind.is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use super::address::{self, Location};
 use super::check::count;
+use super::outside::Outside;
 use super::raw::Section;
 use super::schema::HTTP_ONLY;
+use super::security;
 use super::{Database, Dialect, HttpTarget, Output, Target, UdpTarget};
 use std::sync::Arc;
 
@@ -14,16 +16,16 @@ const KIB: usize = 1024;
 const MIB: u64 = 1024 * 1024;
 
 /// The outputs of an `[[http]]` listener.
-pub(super) fn http(listener: Section<'_>) -> Option<Vec<Output>> {
+pub(super) fn http(listener: Section<'_>, outside: &dyn Outside) -> Option<Vec<Output>> {
     all(listener, |section| {
         let remedy = "give the backend's URL, as in location = \"http://127.0.0.1:8086/\"";
         let location = section.required("location", remedy)?;
-        Some((location, Target::Http(http_target(section, location)?)))
+        Some((location, Target::Http(http_target(section, location, outside)?)))
     })
 }
 
 /// The outputs of a `[[udp]]` listener.
-pub(super) fn udp(listener: Section<'_>) -> Option<Vec<Output>> {
+pub(super) fn udp(listener: Section<'_>, outside: &dyn Outside) -> Option<Vec<Output>> {
     all(listener, |section| {
         let remedy = "give the backend's address, as in location = \"127.0.0.1:8089\"";
         let location = section.required("location", remedy)?;
@@ -37,7 +39,7 @@ pub(super) fn udp(listener: Section<'_>) -> Option<Vec<Output>> {
                 section.wrong("location", wrong);
                 return None;
             }
-            Some(_) => Target::Http(http_target_of_udp(section, location)?),
+            Some(_) => Target::Http(http_target_of_udp(section, location, outside)?),
         };
         Some((location, target))
     })
@@ -55,7 +57,8 @@ fn all<'a>(
             whole = false;
             continue;
         };
-        let name: Arc<str> = section.text("name").unwrap_or(location).into();
+        let location = address::without_user(location);
+        let name: Arc<str> = section.text("name").unwrap_or(&location).into();
         if let Some((_, line)) = lines.iter().find(|(taken, _)| *taken == name) {
             let wrong = format!(
                 "gives the name \"{name}\", which the output of line {line} has; \
@@ -100,7 +103,11 @@ fn udp_target(section: Section<'_>, location: &str) -> Option<UdpTarget> {
     }
 }
 
-fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget> {
+fn http_target_of_udp(
+    section: Section<'_>,
+    location: &str,
+    outside: &dyn Outside,
+) -> Option<HttpTarget> {
     if section.has("mtu") {
         section.wrong("mtu", "has no use for an output by HTTP; remove it");
     }
@@ -108,7 +115,7 @@ fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget
         name: name.to_owned(),
         retention_policy: section.text("retention-policy").map(str::to_owned),
     });
-    let mut target = http_target(section, location)?;
+    let mut target = http_target(section, location, outside)?;
     if target.write_path.is_none() {
         section.wrong(
             "endpoints",
@@ -160,7 +167,7 @@ fn dialect(section: Section<'_>) -> Option<Dialect> {
     Some(Dialect::V1)
 }
 
-fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
+fn http_target(section: Section<'_>, location: &str, outside: &dyn Outside) -> Option<HttpTarget> {
     let timeout = section.duration("timeout");
     let batch_bytes_max = count(section, "max-batch-kb") * KIB;
     let in_flight_max = count(section, "max-in-flight");
@@ -172,10 +179,16 @@ fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
             return None;
         }
     };
+    let tls = security::connector(section, location.https, &location.authority, outside);
+    let authorization = security::authorization(section, location.user.clone(), outside);
+    let gzip = security::gzip(section);
     let is_v2 = matches!(dialect, Some(Dialect::V2 { .. }));
     let Paths { write, write_prom, ping, query } = paths(section, &location, is_v2)?;
     Some(HttpTarget {
         authority: location.authority,
+        tls: tls?,
+        authorization,
+        gzip,
         write_path: write,
         write_prom_path: write_prom,
         ping_path: ping,

@@ -24,6 +24,8 @@ pub(super) struct Key {
 pub(super) enum Kind {
     /// The empty string means the same as no key.
     Text,
+    /// A text that no error quotes.
+    Secret,
     Texts,
     Boolean,
     /// With `zero`, 0 is allowed below `min` and stands for the default.
@@ -86,6 +88,7 @@ pub(super) static HTTP: Table = Table {
         or_zero("health-timeout-ms", 10_000, 1, 3_600_000),
         or_zero("health-critical-status", 200, 200, 599),
         text("ssl-combined-pem"),
+        text("client-ca-file"),
         integer("rate-limit", 0, 0, 1_000_000_000),
         or_zero("burst-limit", 1, 1, 1_000_000_000),
         RATE_LIMIT_LINES,
@@ -110,6 +113,14 @@ pub(super) static HTTP_OUTPUT: Table = Table {
         BUFFER_SIZE,
         MAX_DELAY,
         SKIP_TLS,
+        CA_FILE,
+        CLIENT_PEM,
+        USERNAME,
+        PASSWORD,
+        PASSWORD_ENV,
+        TOKEN,
+        TOKEN_ENV,
+        CONTENT_ENCODING,
     ],
 };
 
@@ -153,6 +164,14 @@ pub(super) static UDP_OUTPUT: Table = Table {
         BUFFER_SIZE,
         MAX_DELAY,
         SKIP_TLS,
+        CA_FILE,
+        CLIENT_PEM,
+        USERNAME,
+        PASSWORD,
+        PASSWORD_ENV,
+        TOKEN,
+        TOKEN_ENV,
+        CONTENT_ENCODING,
     ],
 };
 
@@ -167,7 +186,7 @@ pub(super) static FILTER: Table = Table {
 };
 
 /// Keys of a `[[udp.output]]` that only an output by HTTP has a use for.
-pub(super) const HTTP_ONLY: [&str; 12] = [
+pub(super) const HTTP_ONLY: [&str; 20] = [
     TYPE.name,
     "database",
     "retention-policy",
@@ -180,6 +199,14 @@ pub(super) const HTTP_ONLY: [&str; 12] = [
     BUFFER_SIZE.name,
     MAX_DELAY.name,
     SKIP_TLS.name,
+    CA_FILE.name,
+    CLIENT_PEM.name,
+    USERNAME.name,
+    PASSWORD.name,
+    PASSWORD_ENV.name,
+    TOKEN.name,
+    TOKEN_ENV.name,
+    CONTENT_ENCODING.name,
 ];
 
 /// Defaults that `[admin]` has too.
@@ -194,6 +221,9 @@ const RATE_LIMIT_LINES: Key = integer("rate-limit-lines", 0, 0, 1_000_000_000);
 const TYPE: Key = text("type");
 const ORG: Key = text("org");
 const BUCKET: Key = text("bucket");
+/// The keys whose values no error quotes.
+pub(super) const SECRETS: [&str; 2] = [PASSWORD.name, TOKEN.name];
+
 const QUEUE_SIZE: Key = integer("queue-size-mb", 16, 1, 65_536);
 const ENDPOINTS_KEY: Key = Key { name: "endpoints", kind: Kind::Table(&ENDPOINTS) };
 const TIMEOUT: Key = duration("timeout", secs(10), Duration::from_millis(1), secs(3_600));
@@ -203,6 +233,15 @@ const BUFFER_SIZE: Key = integer("buffer-size-mb", 0, 0, 65_536);
 const MAX_DELAY: Key =
     duration("max-delay-interval", secs(10), Duration::from_millis(1), secs(3_600));
 const SKIP_TLS: Key = Key { name: "skip-tls-verification", kind: Kind::Boolean };
+
+const CA_FILE: Key = text("ca-file");
+const CLIENT_PEM: Key = text("client-pem");
+const USERNAME: Key = text("username");
+const PASSWORD: Key = Key { name: "password", kind: Kind::Secret };
+const PASSWORD_ENV: Key = text("password-env");
+const TOKEN: Key = Key { name: "token", kind: Kind::Secret };
+const TOKEN_ENV: Key = text("token-env");
+const CONTENT_ENCODING: Key = text("content-encoding");
 
 const fn text(name: &'static str) -> Key {
     Key { name, kind: Kind::Text }

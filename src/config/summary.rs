@@ -4,6 +4,7 @@ use super::{
     Ack, Config, Connections, Dialect, HttpListener, HttpTarget, Output, Rate, Target, UdpListener,
     duration,
 };
+use crate::tls::{ClientFiles, ServerFiles};
 use std::fmt;
 
 /// Shows a [`Config`], one paragraph per listener; no newline at its end.
@@ -68,6 +69,7 @@ fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Re
     let HttpListener {
         name,
         bind,
+        tls,
         ping_status,
         default_retention_policy,
         ack,
@@ -82,6 +84,14 @@ fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Re
         outputs,
     } = listener;
     writeln!(f, "http {name:?} on tcp {bind}")?;
+    if let Some(ServerFiles { identity, client_authorities }) = tls.as_ref().map(|tls| tls.files())
+    {
+        write!(f, "  TLS with {}", identity.display())?;
+        if let Some(authorities) = client_authorities {
+            write!(f, ", clients by certificates of {}", authorities.display())?;
+        }
+        writeln!(f)?;
+    }
     write!(f, "  bodies up to {} MiB, ", body_bytes_max / MIB)?;
     write!(f, "{} MiB together, ping answers {ping_status}", bodies_bytes_max / MIB)?;
     if let Some(policy) = default_retention_policy {
@@ -131,14 +141,26 @@ fn all_outputs(f: &mut fmt::Formatter<'_>, outputs: &[Output]) -> fmt::Result {
 
 fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
     let HttpTarget {
-        authority, dialect, timeout, batch_bytes_max, in_flight_max, database, ..
+        authority,
+        tls,
+        authorization,
+        gzip,
+        dialect,
+        timeout,
+        batch_bytes_max,
+        in_flight_max,
+        database,
+        ..
     } = target;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     match (&target.write_path, &target.write_prom_path) {
-        (Some(write), None) => write!(f, "http://{authority}{write}")?,
-        (Some(write), Some(prom)) => write!(f, "http://{authority}{write}, Prometheus to {prom}")?,
+        (Some(write), None) => write!(f, "{scheme}://{authority}{write}")?,
+        (Some(write), Some(prom)) => {
+            write!(f, "{scheme}://{authority}{write}, Prometheus to {prom}")?
+        }
         (None, prom) => {
             let prom = prom.as_deref().unwrap_or_default();
-            write!(f, "http://{authority}{prom}, Prometheus only")?;
+            write!(f, "{scheme}://{authority}{prom}, Prometheus only")?;
         }
     }
     if let Dialect::V2 { org, bucket } = dialect {
@@ -146,6 +168,15 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
         if let Some(bucket) = bucket {
             write!(f, ", bucket {bucket:?}")?;
         }
+    }
+    if let Some(tls) = tls {
+        client_files(f, tls.files())?;
+    }
+    if authorization.is_some() {
+        write!(f, ", credentials of its own")?;
+    }
+    if *gzip {
+        write!(f, ", gzip")?;
     }
     if let Some(database) = database {
         write!(f, ", database {:?}", database.name)?;
@@ -155,4 +186,18 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
     }
     write!(f, ", timeout {}, ", duration::show(*timeout))?;
     write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)
+}
+
+fn client_files(f: &mut fmt::Formatter<'_>, files: &ClientFiles) -> fmt::Result {
+    let ClientFiles { authorities, identity, skip_verification } = files;
+    if *skip_verification {
+        write!(f, ", its certificate not verified")?;
+    }
+    if let Some(authorities) = authorities {
+        write!(f, ", trusting {}", authorities.display())?;
+    }
+    if let Some(identity) = identity {
+        write!(f, ", showing {}", identity.display())?;
+    }
+    Ok(())
 }

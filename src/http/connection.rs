@@ -3,11 +3,12 @@
 //! Called by `http::run`, once per listening socket. An operation in flight is never dropped: its
 //! socket is shut down and it is waited for, so that no buffer is freed under the kernel.
 
-use super::Site;
-use super::watch::{Place, Watched, Watches};
+use super::watch::{Place, Watch, Watched, Watches};
+use super::{Front, Site};
 use crate::config::Connections;
 use crate::stop::Stop;
 use crate::stream::Socket;
+use crate::tls::Wire;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use std::cell::Cell;
@@ -123,7 +124,38 @@ async fn serve(
     place: Place,
     room: OwnedSemaphorePermit,
 ) {
-    let (unread, watch) = (Cell::new(false), &place.watch);
+    let mut stop = site.stop.clone();
+    if let Some(wire) = shake_hands(&socket, &site, &mut stop).await {
+        exchange(&socket, wire, peer, &site, &place.watch).await;
+    }
+    socket.close().await;
+    drop(room);
+}
+
+/// The connection's bytes; `None` if no TLS came about, or a stop was requested meanwhile.
+async fn shake_hands(socket: &Socket, site: &Site, stop: &mut Stop) -> Option<Wire> {
+    let Some((front, acceptor)) = site.front.as_ref().and_then(Front::tls) else {
+        return Some(Wire::Plain(socket.stream()));
+    };
+    // Boxed: a plain connection must not hold room for a handshake.
+    let shaken = Box::pin(acceptor.accept(socket.stream()));
+    let why = tokio::select! {
+        biased;
+        _ = stop.wait() => return None,
+        shaken = shaken => match shaken {
+            Ok(wire) => return Some(wire),
+            Err(why) => why,
+        },
+    };
+    front.metrics.handshakes_failed.add(1);
+    acceptor.tell(&front.config.name, &why);
+    // Else a client that has sent more would lose the alert that says why.
+    socket.linger(site.limits.head_bytes_max, LINGER_TIMEOUT).await;
+    None
+}
+
+async fn exchange(socket: &Socket, wire: Wire, peer: IpAddr, site: &Site, watch: &Rc<Watch>) {
+    let unread = Cell::new(false);
     let service = service_fn(|request| {
         watch.busy();
         let answer = site.respond(request, peer, &unread);
@@ -135,8 +167,8 @@ async fn serve(
     });
     let mut stop = site.stop.clone();
     let served = {
-        let stream = Watched::new(socket.stream(), watch);
-        let connection = builder(&site.limits).serve_connection(stream, service);
+        let wire = Watched::new(wire, watch);
+        let connection = builder(&site.limits).serve_connection(wire, service);
         let mut connection = pin!(connection);
         tokio::select! {
             biased;
@@ -157,8 +189,6 @@ async fn serve(
     if unread.get() {
         socket.linger(LINGER_BYTES_MAX, LINGER_TIMEOUT).await;
     }
-    socket.close().await;
-    drop(room);
 }
 
 fn builder(limits: &Connections) -> http1::Builder {

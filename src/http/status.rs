@@ -27,7 +27,8 @@ fn of(output: &Output, metrics: &Backend) -> Value {
         Target::Udp(target) => target.location.clone(),
         Target::Http(target) => {
             let path = target.write_path.as_ref().or(target.write_prom_path.as_ref());
-            format!("http://{}{}", target.authority, path.map_or("", |path| path))
+            let scheme = if target.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}{}", target.authority, path.map_or("", |path| path))
         }
     };
     let dropped: Map<_, _> = Drop::ALL

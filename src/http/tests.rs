@@ -3,6 +3,7 @@
 mod both_apis;
 mod filters_and_acks;
 mod harness;
+mod tls;
 
 use crate::metrics::Counter;
 use bytes::Bytes;

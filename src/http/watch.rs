@@ -78,7 +78,7 @@ impl Watch {
         poll_fn(|context| {
             loop {
                 if let Some(due) = due()
-                    && due < sleep.deadline().into()
+                    && due < sleep.deadline().into_std()
                 {
                     sleep.as_mut().reset(due.into());
                 }

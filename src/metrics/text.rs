@@ -68,9 +68,10 @@ fn udp(text: &mut Text, registry: &Registry) {
 }
 
 #[rustfmt::skip]
-const HTTP: [(&str, &str, Get<HttpWorker>); 7] = [
+const HTTP: [(&str, &str, Get<HttpWorker>); 8] = [
     ("http_connections_total", "Connections accepted.", |w| &w.connections),
     ("http_connections_expired_total", "Ended by a timeout or to make room.", |w| &w.expired),
+    ("http_handshakes_failed_total", "Failed TLS handshakes.", |w| &w.handshakes_failed),
     ("http_bytes_received_total", "Write bodies, inflated.", |w| &w.bytes),
     ("http_lines_received_total", "Lines accepted and offered to every backend.", |w| &w.lines),
     ("http_lines_refused_beside_total", "Good lines beside a refused one.", |w| &w.refused_beside),

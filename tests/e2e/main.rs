@@ -3,6 +3,8 @@
 //! One file per subject, and one harness below them. Every test starts a relay of its own on free
 //! ports, waits for conditions and never for time, and ends by asserting that the books close.
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod harness;
 
 mod acks;
@@ -23,6 +25,7 @@ mod real_databases;
 mod start;
 mod status;
 mod stop;
+mod tls;
 mod udp_in;
 mod udp_out;
 mod udp_to_http;

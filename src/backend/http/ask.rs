@@ -5,6 +5,7 @@
 
 use super::classify::Failure;
 use super::connect;
+use super::credentials;
 use super::send::{AGENT, Frames, Transport, transport};
 use crate::control::{Asked, Query, Told};
 use bytes::{Bytes, BytesMut};
@@ -13,6 +14,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::http::{HeaderValue, Response, request};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -23,22 +25,29 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 impl Transport {
     /// Asks the ping endpoint.
     pub(super) async fn ping(&self, limit: Duration) -> Asked {
-        let request = Request::get(&self.target.ping_path);
+        let mut request = Request::get(&self.target.ping_path);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         self.ask(request, Bytes::new(), limit).await.map_err(|failure| failure.to_string())
     }
 
     /// Puts a query to the query endpoint.
     pub(super) async fn query(&self, query: &Query) -> Asked {
         let path = &self.target.query_path;
-        let mut request = match query.parameters.as_str() {
+        let parameters = match self.authorization {
+            Some(_) => credentials::without_clients(&query.parameters),
+            None => Cow::Borrowed(&*query.parameters),
+        };
+        let mut request = match &*parameters {
             "" => Request::post(path),
             parameters => Request::post(format!("{path}?{parameters}")),
         };
-        let kept = [(AUTHORIZATION, &query.authorization), (CONTENT_TYPE, &query.content_type)];
-        for (name, value) in kept {
-            if let Some(value) = value {
-                request = request.header(name, value);
-            }
+        if let Some(authorization) = self.authorization.as_ref().or(query.authorization.as_ref()) {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(content_type) = &query.content_type {
+            request = request.header(CONTENT_TYPE, content_type);
         }
         let asked = self.ask(request, query.body.clone(), self.target.timeout).await;
         asked.map_err(|failure| failure.to_string())
@@ -60,7 +69,7 @@ impl Transport {
             .map_err(|error| Failure::Request(error.to_string()))?;
         let exchange = async {
             let open = self.open.clone();
-            let mut connection = connect::connect(&self.target.authority, limit, open).await?;
+            let mut connection = connect::connect(&self.target, limit, open).await?;
             let response = connection.requests.send_request(request).await;
             let response = response.map_err(|error| transport(&error))?;
             let status = response.status().as_u16();

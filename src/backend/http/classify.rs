@@ -19,6 +19,9 @@ pub(super) enum Failure {
     /// No address, or none that takes a connection.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// There is a connection, and no TLS on it.
+    #[error("no TLS: {0}")]
+    Tls(String),
     /// A connect failed a moment ago, and nothing was tried.
     #[error("cannot connect: waiting before the next try")]
     Waiting,

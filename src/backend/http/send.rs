@@ -4,7 +4,9 @@
 //! request. Knows nothing of lanes, writes or their clients.
 
 use super::classify::{Failure, Reply};
+use super::compress;
 use super::connect::{self, Connection};
+use super::credentials;
 use super::health::Gate;
 use crate::config::HttpTarget;
 use crate::write::{Api, Destination, Refusal};
@@ -12,8 +14,9 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
 use hyper::http::{HeaderValue, Response};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,6 +30,7 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// A connection is ready again within microseconds of its answer, or it is given up.
 const READY_TIMEOUT: Duration = Duration::from_millis(50);
 const LINE_PROTOCOL: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 pub(super) const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("ringrelay/", env!("CARGO_PKG_VERSION")));
 const X_INFLUXDB_ERROR: HeaderName = HeaderName::from_static("x-influxdb-error");
@@ -35,6 +39,8 @@ const X_INFLUXDB_ERROR: HeaderName = HeaderName::from_static("x-influxdb-error")
 #[derive(Debug)]
 pub(super) struct Transport {
     pub(super) target: HttpTarget,
+    /// The output's own credentials.
+    pub(super) authorization: Option<HeaderValue>,
     /// Connections that wait for a request, the one used last at the end.
     idle: RefCell<Vec<Connection>>,
     gate: RefCell<Gate>,
@@ -44,7 +50,8 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) fn new(target: HttpTarget, open: mpsc::Sender<()>) -> Self {
-        Self { target, idle: RefCell::default(), gate: RefCell::default(), open }
+        let authorization = target.authorization.as_ref().map(credentials::header);
+        Self { target, authorization, idle: RefCell::default(), gate: RefCell::default(), open }
     }
 
     /// Sends `frames` as one body and gives the backend's answer.
@@ -54,6 +61,9 @@ impl Transport {
         frames: VecDeque<Bytes>,
     ) -> Result<Reply, Failure> {
         let limit = self.target.timeout;
+        // An opaque body is packed already, and keeps its encoding.
+        let gzip = self.target.gzip && destination.api == Api::Lines;
+        let frames = if gzip { compress::gzip(frames) } else { frames };
         let exchanged = tokio::time::timeout(limit, self.exchange(destination, frames)).await;
         exchanged.unwrap_or(Err(Failure::Timeout(limit)))
     }
@@ -97,7 +107,7 @@ impl Transport {
         }
         // Half of the time: the other is for the request, and a connect ends by its own limit.
         let limit = self.target.timeout / 2;
-        let connected = connect::connect(&self.target.authority, limit, self.open.clone()).await;
+        let connected = connect::connect(&self.target, limit, self.open.clone()).await;
         match &connected {
             Ok(_) => self.gate.borrow_mut().succeeded(),
             Err(_) => self.gate.borrow_mut().failed(Instant::now()),
@@ -117,16 +127,25 @@ impl Transport {
         let path =
             path.ok_or_else(|| Failure::Request("the backend has no such endpoint".into()))?;
         let joint = if path.contains('?') { '&' } else { '?' };
-        let mut request = Request::post(format!("{path}{joint}{}", destination.query))
+        let query = match self.authorization {
+            Some(_) => credentials::without_clients(&destination.query),
+            None => Cow::Borrowed(&*destination.query),
+        };
+        let mut request = Request::post(format!("{path}{joint}{query}"))
             .header(HOST, &self.target.authority)
             .header(USER_AGENT, AGENT);
         if destination.api == Api::Lines {
             request = request.header(CONTENT_TYPE, LINE_PROTOCOL);
+            if self.target.gzip {
+                request = request.header(CONTENT_ENCODING, GZIP);
+            }
         }
         for (name, value) in &destination.headers {
             request = request.header(name, value);
         }
-        if let Some(authorization) = &destination.authorization {
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        } else if let Some(authorization) = &destination.authorization {
             request = request.header(AUTHORIZATION, authorization.as_ref());
         }
         // What came by HTTP was valid there; this is for what a configuration made up.

@@ -2,6 +2,8 @@
 
 mod flush;
 mod stopping;
+mod tls;
+
 use super::*;
 use crate::batch::Batch;
 use crate::config::Dialect;
@@ -12,7 +14,7 @@ use crate::stop::Stopper;
 use crate::write::{Answer, Client};
 use bytes::Bytes;
 use std::io::{Read, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver as Requests, channel};
 use std::thread::{self, JoinHandle};
@@ -45,6 +47,7 @@ fn backend(script: impl Script) -> (SocketAddr, Requests<Request>) {
             thread::spawn(move || {
                 let mut stream = stream.expect("a connection");
                 while let Some((head, body)) = read_request(&mut stream) {
+                    let body = String::from_utf8(body).expect("text");
                     let number = count.fetch_add(1, Ordering::Relaxed);
                     let request = Request { head, body: body.clone(), connection };
                     // A test that has seen enough is no error.
@@ -61,7 +64,7 @@ fn backend(script: impl Script) -> (SocketAddr, Requests<Request>) {
     (address, requests)
 }
 
-fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
+fn read_request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte).ok()?;
@@ -71,7 +74,7 @@ fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.expect("a known length").parse().expect("a number")];
     stream.read_exact(&mut body).ok()?;
-    Some((head, String::from_utf8(body).expect("text")))
+    Some((head, body))
 }
 
 fn answer(status: &str) -> Option<String> {
@@ -93,6 +96,9 @@ fn target(address: SocketAddr) -> HttpTarget {
         write_prom_path: Some("/api/v1/prom/write".into()),
         ping_path: "/ping".into(),
         query_path: "/query".into(),
+        tls: None,
+        authorization: None,
+        gzip: false,
         dialect: Dialect::V1,
         timeout: DEADLINE,
         batch_bytes_max: 100,

@@ -62,6 +62,7 @@ pub(super) fn config(bind: SocketAddr) -> config::HttpListener {
     config::HttpListener {
         name: "test".into(),
         bind,
+        tls: None,
         ping_status: 204,
         default_retention_policy: Some("week".into()),
         ack: config::Ack::Any,
@@ -81,11 +82,23 @@ pub(super) fn config(bind: SocketAddr) -> config::HttpListener {
 pub(super) type Playing = (Script, config::Dialect, Option<Filter>);
 
 pub(super) fn start(scripts: &[Script]) -> Front {
+    start_changed(scripts, |_| {})
+}
+
+/// As [`start`], with a listener that `change` has changed.
+pub(super) fn start_changed(
+    scripts: &[Script],
+    change: impl FnOnce(&mut config::HttpListener),
+) -> Front {
     let plain = |&script: &Script| (script, config::Dialect::V1, None);
-    start_with(config::Ack::Any, scripts.iter().map(plain).collect())
+    start_all(scripts.iter().map(plain).collect(), change)
 }
 
 pub(super) fn start_with(ack: config::Ack, playing: Vec<Playing>) -> Front {
+    start_all(playing, |config| config.ack = ack)
+}
+
+fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListener)) -> Front {
     let (mut outputs, mut backends) = (Vec::new(), Vec::new());
     let mut got = Vec::new();
     for (i, (script, dialect, filter)) in playing.into_iter().enumerate() {
@@ -129,7 +142,9 @@ pub(super) fn start_with(ack: config::Ack, playing: Vec<Playing>) -> Front {
     }
     let [socket, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let [address, admin_address] = [&socket, &admin].map(|s| s.local_addr().expect("it is bound"));
-    let config = Arc::new(config::HttpListener { ack, ..config(address) });
+    let mut config = config(address);
+    change(&mut config);
+    let config = Arc::new(config);
     let metrics = Arc::<CachePadded<HttpWorker>>::default();
     let shared = Shared::new(&config);
     let bodies = Arc::clone(&shared.bodies);
@@ -222,7 +237,7 @@ pub(super) struct Reply {
 }
 
 /// Reads one answer, and no byte more.
-pub(super) fn reply(client: &mut TcpStream) -> Reply {
+pub(super) fn reply(client: &mut impl Read) -> Reply {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

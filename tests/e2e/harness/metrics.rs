@@ -9,6 +9,8 @@ pub(crate) mod names {
     pub(crate) const UDP_REFUSED: &str = "ringrelay_udp_lines_refused_total";
     pub(crate) const HTTP_ACCEPTED: &str = "ringrelay_http_lines_received_total";
     pub(crate) const HTTP_REFUSED: &str = "ringrelay_http_lines_refused_total";
+    pub(crate) const HTTP_CONNECTIONS: &str = "ringrelay_http_connections_total";
+    pub(crate) const HTTP_HANDSHAKES_FAILED: &str = "ringrelay_http_handshakes_failed_total";
     pub(crate) const TAKEN: &str = "ringrelay_backend_lines_taken_total";
     pub(crate) const FILTERED: &str = "ringrelay_backend_lines_filtered_total";
     pub(crate) const DELIVERED: &str = "ringrelay_backend_lines_delivered_total";
