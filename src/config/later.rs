@@ -4,7 +4,7 @@
 //! gets served loses its row here.
 
 use super::raw::Section;
-use super::schema::{HTTP, HTTP_OUTPUT, Kind, ROOT, Table, UDP_OUTPUT};
+use super::schema::{HTTP, HTTP_OUTPUT, Kind, Table, UDP_OUTPUT};
 use toml::de::DeValue;
 
 struct Row {
@@ -19,7 +19,7 @@ const TLS_OUT: &str = "use http://, or put a proxy that speaks TLS next to the r
 const BUFFER: &str = "remove it; `queue-size-mb` bounds what waits in memory for a busy backend";
 const CREDENTIALS: &str = "remove the user and password; clients' own credentials are passed on";
 
-static ROWS: [Row; 14] = [
+static ROWS: [Row; 13] = [
     Row {
         table: &HTTP,
         key: "ssl-combined-pem",
@@ -52,12 +52,6 @@ static ROWS: [Row; 14] = [
         key: "endpoints",
         asks: is_prometheus_only,
         remedy: "add `write`, or remove this output; the relay takes line protocol only",
-    },
-    Row {
-        table: &ROOT,
-        key: "filter",
-        asks: |value| value.as_array().is_some_and(|array| !array.is_empty()),
-        remedy: "remove the [[filter]] tables; until then every output gets every point",
     },
 ];
 

@@ -5,7 +5,9 @@
 
 mod harness;
 
+mod acks;
 mod answers;
+mod filters;
 mod hostile;
 mod http_body;
 mod http_in;
@@ -19,3 +21,4 @@ mod stop;
 mod udp_in;
 mod udp_out;
 mod udp_to_http;
+mod v2;
