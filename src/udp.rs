@@ -88,7 +88,7 @@ impl Worker {
     fn receive(&mut self) -> io::Result<()> {
         while !self.stop.requested() {
             let (want, wait) = (self.gather.want(), self.gather.wait());
-            let Turn { waited, completions, bytes } = self.turn(want, wait, IDLE)?;
+            let Turn { waited, completions, bytes } = self.turn(want, wait, self.intake.idle(wait))?;
             let hand_over = self.gather.turned(waited, completions, bytes);
             self.intake.hand = if self.gather.is_busy() { Hand::Queue } else { Hand::Direct };
             if hand_over {
@@ -180,6 +180,12 @@ impl Intake {
         self.metrics.lines.add(lines);
     }
 
+    /// How long to wait for anything at all: lines that lie here already wait no longer than they
+    /// may gather, though no datagram follows them.
+    fn idle(&self, wait: Duration) -> Duration {
+        if self.builder.is_empty() { IDLE } else { wait }
+    }
+
     /// The stamp of one datagram: `stamped` remembers the last one, and which datagram's it is.
     fn stamp(&mut self, datagram: usize, stamped: &mut Option<(usize, i64)>) -> i64 {
         match *stamped {
@@ -225,6 +231,16 @@ mod tests {
             stamper: Stamper::default(),
             kernel_drops_seen: 0,
         }
+    }
+
+    #[test]
+    fn lines_that_were_kept_do_not_wait_for_an_idle_time() {
+        let (mut intake, wait) = (intake(), Duration::from_micros(50));
+        assert_eq!(intake.idle(wait), IDLE);
+        intake.take_lines(b"m f=1 1", 7);
+        assert_eq!(intake.idle(wait), wait);
+        intake.hand_over();
+        assert_eq!(intake.idle(wait), IDLE);
     }
 
     #[test]
