@@ -5,6 +5,7 @@ use ringrelay::cli::{self, Command, USAGE};
 use ringrelay::config::Config;
 use ringrelay::relay::Relay;
 use ringrelay::signals;
+use ringrelay::sys;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,6 +33,9 @@ fn run(config: &Path, verbose: bool) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(FAILED_TO_START, &error),
     };
+    if let Err(error) = sys::raise_file_limit() {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
     let signals = match signals::stop_requests() {
         Ok(signals) => signals,
         Err(error) => {
