@@ -265,7 +265,7 @@ mod tests {
         use rustix::process::{Resource, getrlimit, setrlimit};
         let mut low = getrlimit(Resource::Nofile);
         low.current = low.maximum.map(|most| most - 1);
-        setrlimit(Resource::Nofile, low.clone()).expect("lower is always allowed");
+        setrlimit(Resource::Nofile, low).expect("lower is always allowed");
         raise_file_limit().expect("up to the maximum is allowed");
         assert_eq!(getrlimit(Resource::Nofile).current, low.maximum);
     }
