@@ -64,14 +64,14 @@ pub struct Admin {
 /// has passed. All queues are let go of by then.
 ///
 /// # Errors
-/// If the kernel gives no io_uring or a socket cannot be used with it.
+/// If a socket cannot be used with io_uring.
 pub fn run(
+    runtime: &tokio_uring::Runtime,
     listeners: Vec<Listener>,
     admin: Option<Admin>,
     registry: Arc<Registry>,
     stop: Stop,
 ) -> io::Result<()> {
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
     runtime.block_on(serve(listeners, admin, registry, stop))
 }
 

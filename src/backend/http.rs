@@ -23,7 +23,6 @@ use classify::{Failure, Reply, Verdict, classify};
 use health::Health;
 use lanes::Lanes;
 use send::Transport;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,16 +37,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends what comes through `queue` until it is disconnected and all is settled. When the drain
 /// deadline of `stop` passes, what is left is dropped as [`Drop::Shutdown`].
-///
-/// # Errors
-/// If the kernel gives no io_uring. Nothing was taken from the queue then.
 pub fn run(
+    runtime: &tokio_uring::Runtime,
     queue: Receiver<Write>,
     target: HttpTarget,
     metrics: Arc<metrics::Backend>,
     stop: Stop,
-) -> io::Result<()> {
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+) {
     runtime.block_on(async {
         let (open, mut closed) = mpsc::channel(1);
         let (bytes_max, flights_max) = (target.batch_bytes_max as u64, target.in_flight_max);
@@ -67,7 +63,6 @@ pub fn run(
         // Nothing is ever sent: this waits until all connections' tasks have ended.
         drop(timeout(CLOSE_TIMEOUT, closed.recv()).await);
     });
-    Ok(())
 }
 
 /// How long the fronts may take to let go of the queue after the drain deadline.

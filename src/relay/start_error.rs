@@ -39,6 +39,7 @@ impl StartError {
         error: io::Error,
     ) -> Self {
         let remedy = match error.kind() {
+            _ if is_file_limit(&error) => FILE_LIMIT_REMEDY,
             io::ErrorKind::AddrInUse => {
                 "another process has this port: stop it, or choose another port"
             }
@@ -54,6 +55,12 @@ impl StartError {
     }
 }
 
+const FILE_LIMIT_REMEDY: &str = "raise the limit on open files (`ulimit -n`, LimitNOFILE)";
+
+fn is_file_limit(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 fn ring_remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
@@ -66,9 +73,7 @@ fn ring_remedy(error: &io::Error) -> &'static str {
         }
         Some(libc::EINVAL) => "this kernel is too old: run Linux 6.1 or newer",
         Some(libc::ENOMEM) => "raise the limit on locked memory (`ulimit -l`, LimitMEMLOCK)",
-        Some(libc::EMFILE | libc::ENFILE) => {
-            "raise the limit on open files (`ulimit -n`, LimitNOFILE)"
-        }
+        _ if is_file_limit(error) => FILE_LIMIT_REMEDY,
         _ => "run Linux 6.1 or newer with io_uring allowed",
     }
 }

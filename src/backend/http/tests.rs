@@ -10,7 +10,7 @@ use crate::queue::{self, Limits, bounded};
 use crate::stop::Stopper;
 use crate::write::{Answer, Client};
 use bytes::Bytes;
-use std::io::{Read, Write as _};
+use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver as Requests, channel};
@@ -106,7 +106,11 @@ fn start(target: HttpTarget) -> Sender {
     let metrics = Arc::new(Backend::new("relay".into(), "out".into(), owed));
     let stopper = Stopper::default();
     let (stop, counted) = (stopper.watch(), Arc::clone(&metrics));
-    let thread = thread::spawn(move || run(writes, target, counted, stop));
+    let thread = thread::spawn(move || {
+        let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+        run(&runtime, writes, target, counted, stop);
+        Ok(())
+    });
     Sender { queue: Some(queue), metrics, stopper, thread }
 }
 

@@ -153,8 +153,10 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
     };
     let stopper = Stopper::default();
     let stop = stopper.watch();
-    let thread =
-        thread::spawn(move || run(vec![listener], Some(Admin { socket: admin }), registry, stop));
+    let thread = thread::spawn(move || {
+        let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+        run(&runtime, vec![listener], Some(Admin { socket: admin }), registry, stop)
+    });
     Front { address, admin: admin_address, stopper, thread, metrics, bodies, backends, got }
 }
 
