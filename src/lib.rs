@@ -10,6 +10,7 @@
 //! pure rooms (line, batch, timestamp), with config, metrics and queue beside them.
 
 pub mod backend;
+pub mod backoff;
 pub mod batch;
 pub mod cli;
 pub mod config;

@@ -83,7 +83,9 @@ impl Relay {
                     backend::udp::run(&queue, &transport, &stop);
                     Ok(())
                 }
-                Transport::Http(target) => backend::http::run(queue, target, metrics, stop),
+                Transport::Http(target, dead_letters) => {
+                    backend::http::run(queue, *target, dead_letters, metrics, stop)
+                }
             })?;
         }
         Ok(())

@@ -52,6 +52,14 @@ impl Destination {
         query.append_pair("precision", precision.as_str());
         Self { query: query.finish(), authorization: None }
     }
+
+    /// The query as it may be shown: without credentials.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let pairs = form_urlencoded::parse(self.query.as_bytes());
+        let shown = pairs.filter(|(name, _)| !matches!(&**name, "u" | "p"));
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(shown).finish()
+    }
 }
 
 /// What one backend made of a write.
@@ -59,6 +67,8 @@ impl Destination {
 pub enum Answer {
     /// The backend has it.
     Delivered,
+    /// The backend's backlog has it, and will deliver it.
+    Buffered,
     /// The backend will never take it: its own words for the client.
     Refused(Refusal),
     /// The backend did not take it: full queue, no connection, no answer in time, or 5xx.

@@ -16,10 +16,9 @@ struct Row {
 }
 
 const TLS_OUT: &str = "use http://, or put a proxy that speaks TLS next to the relay";
-const BUFFER: &str = "remove it; `queue-size-mb` bounds what waits in memory for a busy backend";
 const CREDENTIALS: &str = "remove the user and password; clients' own credentials are passed on";
 
-static ROWS: [Row; 14] = [
+static ROWS: [Row; 12] = [
     Row {
         table: &HTTP,
         key: "ssl-combined-pem",
@@ -33,8 +32,6 @@ static ROWS: [Row; 14] = [
         remedy: "remove it, or limit requests in a proxy in front of the relay",
     },
     Row { table: &HTTP, key: "burst-limit", asks: is_given, remedy: "remove it" },
-    Row { table: &HTTP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
-    Row { table: &UDP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
     Row { table: &HTTP_OUTPUT, key: "skip-tls-verification", asks: is_given, remedy: TLS_OUT },
     Row { table: &UDP_OUTPUT, key: "skip-tls-verification", asks: is_given, remedy: TLS_OUT },
     Row { table: &HTTP_OUTPUT, key: "location", asks: is_https, remedy: TLS_OUT },

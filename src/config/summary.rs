@@ -1,6 +1,6 @@
 //! What a configuration would run, for `-check` and for the log at start.
 
-use super::{Config, HttpListener, HttpTarget, Output, Target, UdpListener, duration};
+use super::{Backlog, Config, HttpListener, HttpTarget, Output, Target, UdpListener, duration};
 use std::fmt;
 
 /// Shows a [`Config`], one paragraph per listener; no newline at its end.
@@ -85,8 +85,15 @@ fn all_outputs(f: &mut fmt::Formatter<'_>, outputs: &[Output]) -> fmt::Result {
 }
 
 fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
-    let HttpTarget { authority, write_path, timeout, batch_bytes_max, in_flight_max, database } =
-        target;
+    let HttpTarget {
+        authority,
+        write_path,
+        timeout,
+        batch_bytes_max,
+        in_flight_max,
+        database,
+        backlog,
+    } = target;
     write!(f, "http://{authority}{write_path}")?;
     if let Some(database) = database {
         write!(f, ", database {:?}", database.name)?;
@@ -95,5 +102,20 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
         }
     }
     write!(f, ", timeout {}, ", duration::show(*timeout))?;
-    write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)
+    write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)?;
+    backlog.as_ref().map_or(Ok(()), |kept| backlog_of(f, kept))
+}
+
+fn backlog_of(f: &mut fmt::Formatter<'_>, backlog: &Backlog) -> fmt::Result {
+    let Backlog { bytes_max, delay_max, keep_refused, dead_letters } = backlog;
+    write!(f, ", backlog {} MiB, ", bytes_max / MIB_U64)?;
+    write!(f, "tried again at least every {}", duration::show(*delay_max))?;
+    if !keep_refused {
+        write!(f, ", refused writes dropped")?;
+    }
+    if let Some(letters) = dead_letters {
+        let mib = letters.bytes_max / MIB_U64;
+        write!(f, ", dead letters to {} up to {mib} MiB", letters.dir.display())?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `/write`: InfluxDB 1.x line protocol in, to every backend of the listener.
 //!
-//! The client is answered as soon as one backend has its points; the others go on without it.
+//! The client is answered as soon as one backend, or its backlog, has its points; the others go on without it.
 
 use super::answer::{self, Answer, X_INFLUXDB_ERROR};
 use super::body::{self, Unreadable};
@@ -73,7 +73,7 @@ async fn read(
     points::read(body, &front.bodies, query.precision, stamp)
 }
 
-/// Waits until one backend has delivered. Otherwise gives, once all have answered, what the first
+/// Waits until one backend has delivered, or keeps it in its backlog. Otherwise gives, once all have answered, what the first
 /// backend in the file's order that refused said: the same answer whoever was faster.
 async fn first_delivery(
     mut answers: mpsc::Receiver<(usize, write::Answer)>,
@@ -81,7 +81,7 @@ async fn first_delivery(
     let mut refused: Option<(usize, Refusal)> = None;
     while let Some((output, answer)) = answers.recv().await {
         match answer {
-            write::Answer::Delivered => return Ok(()),
+            write::Answer::Delivered | write::Answer::Buffered => return Ok(()),
             write::Answer::Refused(refusal) => {
                 if refused.as_ref().is_none_or(|(first, _)| output < *first) {
                     refused = Some((output, refusal));
@@ -126,7 +126,7 @@ fn unavailable() -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::write::Answer::{Delivered, Refused, Unavailable};
+    use crate::write::Answer::{Buffered, Delivered, Refused, Unavailable};
 
     fn refusal(status: u16) -> write::Answer {
         Refused(Refusal { status, content_type: None, error: None, body: Bytes::new() })
@@ -147,6 +147,7 @@ mod tests {
     #[test]
     fn one_delivery_is_enough_and_refusals_are_ranked_by_output() {
         assert_eq!(outcome(vec![(1, refusal(400)), (0, Delivered)]), Ok(()));
+        assert_eq!(outcome(vec![(1, Unavailable), (0, Buffered)]), Ok(()), "it will be delivered");
         let late_first = vec![(2, refusal(404)), (1, refusal(400)), (0, Unavailable)];
         assert_eq!(outcome(late_first), Err(Some(400)));
         assert_eq!(outcome(vec![(0, Unavailable), (1, Unavailable)]), Err(None));

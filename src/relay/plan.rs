@@ -2,6 +2,7 @@
 
 use super::StartError;
 use crate::backend;
+use crate::backend::http::DeadLetterFile;
 use crate::config::{self, Config, HttpListener, HttpTarget, Target, UdpListener};
 use crate::fanout::{Direct, Fanout, Output};
 use crate::metrics::{self, Registry};
@@ -42,7 +43,7 @@ pub(super) struct Sender {
 /// How a sender thread sends.
 pub(super) enum Transport {
     Udp(Arc<backend::udp::Transport>),
-    Http(HttpTarget),
+    Http(Box<HttpTarget>, Option<DeadLetterFile>),
 }
 
 impl Plan {
@@ -84,7 +85,7 @@ impl Plan {
             };
             self.output(&listener.name, output, destination)
         });
-        let fanout = Fanout::new(outputs.collect());
+        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
         self.udp.push(Bound { sockets, listener, fanout });
         Ok(())
     }
@@ -100,7 +101,7 @@ impl Plan {
         let outputs = listener.outputs.iter();
         let outputs =
             outputs.map(|output| self.output(&listener.name, output, Destination::default()));
-        let fanout = Fanout::new(outputs.collect());
+        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
         self.http.push(Bound { sockets, listener, fanout });
         Ok(())
     }
@@ -119,7 +120,7 @@ impl Plan {
         relay: &Arc<str>,
         output: &config::Output,
         destination: Destination,
-    ) -> Output {
+    ) -> Result<Output, StartError> {
         let limits = Limits { items_max: QUEUED_WRITES, bytes_max: output.queue_bytes_max };
         let (push, pop) = queue::bounded(limits);
         let owed = Arc::clone(push.owed());
@@ -132,11 +133,30 @@ impl Plan {
                 let direct: Arc<dyn Direct> = Arc::clone(&udp) as _;
                 (Transport::Udp(udp), Some(direct))
             }
-            Target::Http(target) => (Transport::Http(target), None),
+            Target::Http(target) => {
+                let letters = dead_letters(&target, relay, &output.name)?;
+                (Transport::Http(Box::new(target), letters), None)
+            }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
-        Output { queue: push, metrics, direct, destination: Arc::new(destination) }
+        Ok(Output { queue: push, metrics, direct, destination: Arc::new(destination) })
     }
+}
+
+fn dead_letters(
+    target: &HttpTarget,
+    relay: &str,
+    backend: &str,
+) -> Result<Option<DeadLetterFile>, StartError> {
+    let config = target.backlog.as_ref().and_then(|backlog| backlog.dead_letters.as_ref());
+    let open = |config: &config::DeadLetters| {
+        DeadLetterFile::open(config, relay, backend).map_err(|error| StartError::DeadLetters {
+            name: backend.to_owned(),
+            dir: config.dir.clone(),
+            error,
+        })
+    };
+    config.map(open).transpose()
 }
 
 /// The line that tells people and tests which port was bound.

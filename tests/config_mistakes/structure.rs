@@ -67,17 +67,12 @@ fn what_this_version_does_not_serve() {
         (http("ssl-combined-pem = '/x.pem'"), "f:2: ssl-combined-pem = '/x.pem': "),
         (http("rate-limit = 5"), "f:2: rate-limit = 5: "),
         (http("burst-limit = 10"), "f:2: burst-limit = 10: "),
-        (http_output("buffer-size-mb = 100"), "f:4: buffer-size-mb = 100: "),
         (http_output("skip-tls-verification = true"), "f:4: skip-tls-verification = true: "),
         (http_output("location = 'https://h/'"), "f:4: location = 'https://h/': "),
         (http_output("location = 'http://u:p@h/'"), "f:4: location = 'http://...@h/': "),
         (http_output("type = 'prometheus'"), "f:4: type = 'prometheus': "),
         (http_output("endpoints = { write_prom = '/p' }"), "f:4: endpoints: "),
         (udp_output("location = 'https://h/'\ndatabase = 'd'"), "f:4: location = 'https://h/': "),
-        (
-            udp_output("buffer-size-mb = 1\nlocation = 'http://h/'\ndatabase = 'd'"),
-            "f:4: buffer-size-mb = 1: ",
-        ),
         (format!("{}\n[[filter]]\noutputs = ['h:1']", udp("")), "f:6: filter: "),
     ] {
         let error = words(&text);

@@ -60,6 +60,25 @@ impl Health {
     }
 }
 
+/// Lets one log line of a kind through each second.
+#[derive(Debug, Default)]
+pub(super) struct Sampler {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Sampler {
+    /// Whether something that happened at `now` is said; if so, how many before it were not.
+    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now - last < LOG_PAUSE) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +98,14 @@ mod tests {
         assert!(gate.is_open(now));
         gate.failed(now);
         assert!(gate.is_open(now + PAUSE_MIN), "the pause starts anew");
+    }
+
+    #[test]
+    fn one_line_a_second_says_how_many_were_not_said() {
+        let (mut sampler, now) = (Sampler::default(), Instant::now());
+        assert_eq!(sampler.admit(now), Some(0));
+        assert_eq!((sampler.admit(now), sampler.admit(now)), (None, None));
+        assert_eq!(sampler.admit(now + LOG_PAUSE), Some(2));
     }
 
     #[test]
