@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A write that failed this often, alone and in a row, may be what the backend fails for.
-const FAILED_ALONE_MIN: u32 = 5;
+const FAILED_ALONE_MIN: u32 = 8;
 /// A backend that wants to be left alone for longer is asked again after this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// While the relay stops, tries are at most this far apart.
@@ -249,8 +249,7 @@ impl Sender {
     pub(super) fn keep_new(&mut self, mut held: Held) -> Option<Held> {
         let destination = &held.write.destination;
         let ailment = self.ailments.get(destination);
-        // With nothing else to try, it is what tells whether the backend is back.
-        let down = self.outage.is_some() && !self.lanes.is_empty();
+        let down = self.outage.is_some();
         let behind = self.lanes.last_waiting(destination).is_some_and(Held::is_kept);
         if !down && !behind {
             return Some(held);
@@ -259,6 +258,10 @@ impl Sender {
         let share = if alone { Share::Half } else { Share::All };
         let refusal = ailment.and_then(|ailment| ailment.refusal.clone());
         if self.backlog.keep(&mut held, share, refusal.map_or(Answer::Buffered, Answer::Refused)) {
+            return Some(held);
+        }
+        // With nothing else to try, it is what tells whether the backend is back.
+        if self.lanes.is_empty() {
             return Some(held);
         }
         self.backlog.settle(held, Outcome::Dropped(Drop::BufferFull));

@@ -95,6 +95,23 @@ fn a_full_backlog_refuses_the_newest() {
 }
 
 #[test]
+fn a_write_larger_than_the_backlog_still_finds_out_that_the_backend_is_back() {
+    let (address, _requests) = backend(|number, _| match number {
+        0 | 1 => answer("503 Service Unavailable"),
+        _ => answer("204 No Content"),
+    });
+    let sender = start(keeping(address, 100));
+    for n in 0..2 {
+        let answer = settled(sender.write("d", "a f=1 1"));
+        assert!(matches!(answer, Answer::Unavailable), "{n}: {answer:?}");
+        assert_eq!(sender.metrics.backlog.state(), State::Down);
+    }
+    assert!(matches!(settled(sender.write("d", "a f=1 1")), Answer::Delivered));
+    let metrics = sender.finish();
+    assert_eq!((metrics.delivered.get(), dropped(&metrics, Drop::BufferFull)), (1, 2));
+}
+
+#[test]
 fn retry_after_is_honoured() {
     let (times, seen) = channel();
     let (address, _requests) = backend(move |number, _| {
