@@ -1,7 +1,7 @@
 //! The HTTP front: what a thread `http-<n>` runs.
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
-//! sockets of its own, by io_uring. One file per endpoint: [`write`], [`ping`], [`metrics`]; what
+//! sockets of its own, by io_uring. One file per endpoint: `write`, `ping`, `metrics`; what
 //! they share is in `body` (limits), `query`, `points` (lines to a batch) and `answer`. Knows
 //! nothing of backends but the queues of the fan-out.
 

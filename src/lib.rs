@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! udp    socket -> ring -> datagrams -> line -> batch -+
-//!                                                      +-> fanout -> queue -> backend -> udp | http
+//!                                                      +-> fanout -> queue -> backend (udp, http)
 //! http   socket -> hyper -> body -----> line -> batch -+
 //! ```
 //!

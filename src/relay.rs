@@ -13,7 +13,7 @@ pub use books::Books;
 pub use start_error::StartError;
 
 use crate::batch::{BatchBuilder, Pool};
-use crate::config::{Config, HttpListener, UdpListener};
+use crate::config::{Config, HttpListener, Target, UdpListener};
 use crate::fanout::Hand;
 use crate::metrics::Registry;
 use crate::ring::{ReceiveRing, Waker};
@@ -22,12 +22,13 @@ use crate::timestamp::Stamper;
 use crate::{backend, http, udp};
 use plan::{Bound, Plan, Sender, Transport};
 use std::net::{TcpListener, UdpSocket};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub use threads::Ended;
 use threads::Threads;
 
-/// A batch of a UDP worker: what fits one GSO send at an `mtu` of 1400, shorter segments padded.
+/// A batch of a UDP worker whose outputs share no `mtu`: about one GSO send.
 const BATCH_BYTES: usize = 60 << 10;
 /// Full batches that a worker keeps for use again.
 const POOLED_BATCHES: usize = 32;
@@ -100,7 +101,7 @@ impl Relay {
                 let counters = Arc::clone(&self.registry.udp[index].workers[worker]);
                 let intake = udp::Intake {
                     fanout: fanout.clone(),
-                    builder: BatchBuilder::new(Pool::new(POOLED_BATCHES, BATCH_BYTES)),
+                    builder: batch_builder(&listener),
                     hand: Hand::Direct,
                     precision: listener.precision,
                     metrics: counters,
@@ -201,4 +202,16 @@ impl Relay {
         self.senders.join();
         Books::read(&self.registry)
     }
+}
+
+/// Where all UDP outputs of a listener share one `mtu`, batches are laid out for it.
+fn batch_builder(listener: &UdpListener) -> BatchBuilder {
+    let mut mtus = listener.outputs.iter().filter_map(|output| match &output.target {
+        Target::Udp(target) => NonZeroUsize::new(target.mtu),
+        Target::Http(_) => None,
+    });
+    let shared = mtus.next().filter(|first| mtus.all(|mtu| mtu == *first));
+    let layout = shared.map(backend::udp::layout);
+    let capacity = layout.map_or(BATCH_BYTES, |layout| layout.bytes.get() * layout.count_max);
+    BatchBuilder::new(Pool::new(POOLED_BATCHES, capacity), layout)
 }

@@ -31,8 +31,6 @@ const WANT_MAX: usize = RECEIVE_BUFFERS as usize / 2;
 const IDLE: Duration = Duration::from_millis(500);
 /// How long a stopping worker waits for the kernel to hand over what is queued.
 const LAST_LOOK: Duration = Duration::from_millis(1);
-/// Space, sign and digits of the longest timestamp, and the newline.
-const STAMP_BYTES: usize = 22;
 
 /// One worker: made and run on its own thread.
 pub struct Worker {
@@ -147,16 +145,17 @@ impl Intake {
                     continue;
                 }
             };
-            if !self.builder.has_room(line.bytes.len() + STAMP_BYTES) {
-                self.hand_over();
-            }
-            if line.stamped {
-                self.builder.push(line.bytes);
+            let stamp = if line.stamped {
+                None
             } else {
                 let unit = self.precision.nanoseconds();
                 let stamper = &mut self.stamper;
-                let stamp = *stamp.get_or_insert_with(|| stamper.stamp(sys::now_ns()) / unit);
-                self.builder.push_stamped(line.bytes, stamp);
+                Some(*stamp.get_or_insert_with(|| stamper.stamp(sys::now_ns()) / unit))
+            };
+            if !self.builder.push(line.bytes, stamp) {
+                self.hand_over();
+                let pushed = self.builder.push(line.bytes, stamp);
+                debug_assert!(pushed, "an empty builder has room for any line");
             }
             lines += 1;
         }

@@ -1,4 +1,4 @@
-//! One write on its way to one backend: a shared batch, where it goes, and who waits for the answer.
+//! One write on its way to one backend: a shared batch, where it goes, and who waits for it.
 //!
 //! Fronts make writes, `fanout` offers them to the queues, `backend` settles each exactly once.
 

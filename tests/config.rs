@@ -96,7 +96,7 @@ fn the_defaults_are_the_go_relays() {
     let listener = &config.udp[0];
     assert_eq!((listener.precision, listener.read_buffer_bytes), (Precision::Nanosecond, 0));
     assert!((1..=4).contains(&listener.workers));
-    assert_eq!(listener.batch_wait, Duration::from_millis(1));
+    assert_eq!(listener.batch_wait, Duration::from_millis(2));
     assert_eq!(udp(&listener.outputs[0]).mtu, 1024);
 }
 
@@ -191,7 +191,7 @@ fn the_summary_has_a_paragraph_for_each_listener() {
         summary,
         format!(
             r#"udp "in" on udp 127.0.0.1:1
-  precision ns, read buffer 4096 bytes, 2 workers, batches wait 1ms
+  precision ns, read buffer 4096 bytes, 2 workers, batches wait 2ms
   -> "h:2": udp h:2, mtu 1024, queue 16 MiB
   -> "db": http://h:3/write, database "d", retention policy "r", {limits}
 

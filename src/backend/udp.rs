@@ -6,6 +6,7 @@
 
 pub mod pack;
 
+use crate::batch::{Batch, Segments};
 use crate::config::UdpTarget;
 use crate::fanout::Direct;
 use crate::metrics::{self, Drop};
@@ -19,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{MsgHdr, SockRef};
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -95,6 +97,13 @@ pub fn run(queue: &Receiver<Write>, transport: &Transport, stop: &Stop) {
     }
 }
 
+/// The layout of a batch that leaves in one segmented send of datagrams of `mtu` bytes.
+#[must_use]
+pub fn layout(mtu: NonZeroUsize) -> Segments {
+    let count_max = (SEND_BYTES_MAX / mtu.get()).clamp(1, SEGMENTS_MAX);
+    Segments { bytes: mtu, count_max }
+}
+
 /// What became of the lines of one batch.
 #[derive(Default)]
 struct Tally {
@@ -112,6 +121,12 @@ impl Backend {
         };
         let mut tally = Tally::default();
         let bytes = write.batch.bytes();
+        let laid_out = write.batch.segment().is_some_and(|bytes| bytes.get() == self.target.mtu);
+        if laid_out && connected.send_laid_out(&write.batch, self.target.mtu, &self.metrics) {
+            tally.delivered = write.lines();
+            tally.bytes = bytes.len() as u64;
+            return self.count(&tally);
+        }
         let mut packer = Packer::new(write.batch.ends(), self.target.mtu);
         let mut run = [Datagram::default(); SEGMENTS_MAX];
         loop {
@@ -188,6 +203,20 @@ impl Connected {
             && poll[0].revents().contains(PollFlags::OUT)
     }
 
+    /// Sends a batch that is laid out in segments of the `mtu` as it lies, in one call. Answers
+    /// whether the kernel took it; if not, the batch is sent datagram by datagram, and each failure
+    /// has its count.
+    fn send_laid_out(&self, batch: &Batch, mtu: usize, metrics: &metrics::Backend) -> bool {
+        let segments = batch.bytes().len().div_ceil(mtu);
+        let fits = segments == 1 || self.has_gso && segments <= SEGMENTS_MAX;
+        let slices = [IoSlice::new(batch.bytes())];
+        let sent = fits && self.send_slices(&slices, segments, mtu, metrics).is_ok();
+        if sent {
+            metrics.datagrams.add(segments as u64);
+        }
+        sent
+    }
+
     /// Sends the datagrams of `run`, all in one call where the kernel can.
     fn send_run(
         &mut self,
@@ -240,9 +269,20 @@ impl Connected {
                 count += 1;
             }
         }
-        let control = cmsg::gso_segment(u16::try_from(segment).unwrap_or(u16::MAX));
-        let mut message = MsgHdr::new().with_buffers(&slices[..count]);
-        if run.len() > 1 {
+        self.send_slices(&slices[..count], run.len(), segment, metrics)
+    }
+
+    /// One system call: `slices` are `segments` datagrams of `bytes` each, the last maybe shorter.
+    fn send_slices(
+        &self,
+        slices: &[IoSlice<'_>],
+        segments: usize,
+        bytes: usize,
+        metrics: &metrics::Backend,
+    ) -> io::Result<()> {
+        let control = cmsg::gso_segment(u16::try_from(bytes).unwrap_or(u16::MAX));
+        let mut message = MsgHdr::new().with_buffers(slices);
+        if segments > 1 {
             message = message.with_control(&control);
         }
         let socket = SockRef::from(&self.socket);

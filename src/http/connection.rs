@@ -62,7 +62,7 @@ pub(super) async fn accept(
         let accepted = tokio::select! {
             biased;
             _ = stop.wait() => {
-                socket2::SockRef::from(&closer).shutdown(Shutdown::Both)?;
+                refuse_connections(&closer);
                 accepting.await
             }
             accepted = &mut accepting => accepted,
@@ -83,8 +83,16 @@ pub(super) async fn accept(
             }
         }
     }
+    refuse_connections(&closer);
     drop(room.acquire_many(CONNECTIONS_MAX).await);
     Ok(())
+}
+
+/// From now on clients are refused at once rather than left waiting in the kernel's queue.
+fn refuse_connections(listener: &std::net::TcpListener) {
+    if let Err(error) = socket2::SockRef::from(listener).shutdown(Shutdown::Both) {
+        tracing::debug!(%error, "the listener was shut down already");
+    }
 }
 
 async fn serve(tcp: TcpStream, site: Rc<Site>, mut stop: Stop, place: OwnedSemaphorePermit) {

@@ -1,0 +1,246 @@
+//! Real backends and real clients, each started on free ports with its data in a directory of its
+//! own. Which part is missing is said aloud; with `RINGRELAY_REQUIRE_REAL=1` that is a failure.
+
+use super::{Client, run, wait_for};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// Whether all of these real parts are installed: commands, or `python` for the clients' venv.
+///
+/// # Panics
+/// If one is missing and `RINGRELAY_REQUIRE_REAL=1` is set.
+pub(crate) fn require(parts: &[&str]) -> bool {
+    let missing: Vec<_> = parts.iter().filter(|part| find(part).is_none()).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    let required = std::env::var_os("RINGRELAY_REQUIRE_REAL").is_some_and(|value| value == "1");
+    assert!(!required, "RINGRELAY_REQUIRE_REAL=1, and these are not installed: {missing:?}");
+    let test = std::thread::current();
+    let name = test.name().unwrap_or("a test");
+    // Straight to the descriptor: libtest keeps what a passing test prints.
+    let said = format!("SKIPPED {name}: not installed: {missing:?}; see CONTRIBUTING.md\n");
+    std::io::stderr().write_all(said.as_bytes()).expect("stderr is open");
+    false
+}
+
+fn find(part: &str) -> Option<PathBuf> {
+    if part == "python" {
+        let python = root().join("target/test-venv/bin/python");
+        return python.exists().then_some(python);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(part)).find(|file| file.is_file())
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A script of `tests/e2e/scripts`.
+pub(crate) fn script(name: &str) -> PathBuf {
+    root().join("tests/e2e/scripts").join(name)
+}
+
+/// Runs a script with the Python that has the real clients.
+#[track_caller]
+pub(crate) fn python(name: &str, arguments: &[String]) -> Output {
+    let python = find("python").expect("the test required it");
+    let output = run(Command::new(python).arg(script(name)).args(arguments));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{said}", output.status);
+    output
+}
+
+/// A database process. It is killed when it is dropped.
+struct Process {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Process {
+    fn start(command: &str, arguments: impl FnOnce(&Path) -> Vec<String>) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let log = File::create(dir.path().join("log")).expect("a temporary file");
+        let mut command = Command::new(find(command).expect("the test required it"));
+        command.args(arguments(dir.path())).env("HOME", dir.path());
+        let both = log.try_clone().expect("a file descriptor is left");
+        command.stdin(Stdio::null()).stdout(both).stderr(log);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { child, dir }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits for a port that the process has bound.
+    #[track_caller]
+    fn wait_for_port(&mut self, protocol: &str, wanted: impl Fn(u16) -> bool) -> SocketAddr {
+        let port = wait_for("a database to listen", || {
+            let ended = self.child.try_wait().expect("our child");
+            assert!(ended.is_none(), "a database ended: {ended:?}\n{}", self.log());
+            ports(self.child.id(), protocol).into_iter().find(|&port| wanted(port))
+        });
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The ports on which a process listens (`tcp`) or receives (`udp`), from `/proc`.
+fn ports(pid: u32, protocol: &str) -> Vec<u16> {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let links = files.flatten().filter_map(|file| fs::read_link(file.path()).ok());
+    let sockets: Vec<String> = links
+        .filter_map(|link| {
+            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    // The process may bind a wildcard address, which Go makes an IPv6 one.
+    let tables = [format!("/proc/net/{protocol}"), format!("/proc/net/{protocol}6")];
+    let tables = tables.map(|file| fs::read_to_string(file).unwrap_or_default());
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
+    rows.filter_map(|row| {
+        let columns: Vec<_> = row.split_whitespace().collect();
+        let (local, remote, inode) = (columns.get(1)?, columns.get(2)?, columns.get(9)?);
+        // One that is connected is no listener.
+        let free = remote.ends_with(":0000") && sockets.iter().any(|socket| socket == inode);
+        let port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
+        free.then_some(port)
+    })
+    .collect()
+}
+
+/// A real InfluxDB 1.x, with a UDP listener that writes to the database `udp`.
+pub(crate) struct InfluxDb {
+    pub(crate) http: SocketAddr,
+    pub(crate) udp: SocketAddr,
+    _process: Process,
+}
+
+impl InfluxDb {
+    pub(crate) fn start() -> Self {
+        let mut process = Process::start("influxd", |dir| {
+            let file = dir.join("influxdb.conf");
+            fs::write(&file, influxdb_conf(dir)).expect("a temporary file");
+            vec!["-config".to_owned(), file.display().to_string()]
+        });
+        // It also listens for backups; only the HTTP service knows `/ping`.
+        let http = process.wait_for_port("tcp", |port| {
+            let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let mut client = Client::connect(addr);
+            let asked = client.send(b"GET /ping HTTP/1.1\r\nHost: influxdb\r\n\r\n");
+            asked.is_ok() && client.receive().is_ok_and(|answer| answer.is_some())
+        });
+        let udp = process.wait_for_port("udp", |_| true);
+        Self { http, udp, _process: process }
+    }
+
+    pub(crate) fn create(&self, database: &str) {
+        let target = format!("/query?q=CREATE+DATABASE+%22{database}%22");
+        let answer = Client::connect(self.http).request("POST", &target, &[], b"");
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    }
+
+    /// Everything in a database: every series with its tags, columns and rows, ordered by
+    /// measurement, times in nanoseconds.
+    pub(crate) fn dump(&self, database: &str) -> Value {
+        // One query over all measurements would mix up fields of one name and different types.
+        let names = self.query(database, "SHOW MEASUREMENTS");
+        let names = names.iter().flat_map(|series| series["values"].as_array()).flatten();
+        let select = |name: &Value| format!("SELECT * FROM {} GROUP BY *;", name[0]);
+        let all = names.map(select).collect::<String>();
+        Value::Array(if all.is_empty() { Vec::new() } else { self.query(database, &all) })
+    }
+
+    /// The series of all statements' results.
+    fn query(&self, database: &str, query: &str) -> Vec<Value> {
+        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let target = format!("/query?db={database}&epoch=ns&q={query}");
+        let answer = Client::connect(self.http).get(&target);
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let json: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let results = json["results"].as_array().cloned().unwrap_or_default();
+        results.iter().flat_map(|result| result["series"].as_array().cloned()).flatten().collect()
+    }
+
+    /// How many rows there are in a database.
+    pub(crate) fn rows(&self, database: &str) -> usize {
+        let dump = self.dump(database);
+        let series = dump.as_array().map(Vec::as_slice).unwrap_or_default();
+        series.iter().map(|series| series["values"].as_array().map_or(0, Vec::len)).sum()
+    }
+}
+
+fn influxdb_conf(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        r#"
+reporting-enabled = false
+bind-address = "127.0.0.1:0"
+
+[meta]
+dir = "{dir}/meta"
+[data]
+dir = "{dir}/data"
+wal-dir = "{dir}/wal"
+query-log-enabled = false
+[monitor]
+store-enabled = false
+[continuous_queries]
+enabled = false
+[http]
+bind-address = "127.0.0.1:0"
+log-enabled = false
+[[udp]]
+enabled = true
+bind-address = "127.0.0.1:0"
+database = "udp"
+batch-size = 100
+batch-timeout = "20ms"
+read-buffer = 4194304
+"#
+    )
+}
+
+/// A real VictoriaMetrics.
+pub(crate) struct VictoriaMetrics {
+    pub(crate) http: SocketAddr,
+    _process: Process,
+}
+
+impl VictoriaMetrics {
+    pub(crate) fn start() -> Self {
+        let mut process = Process::start("victoria-metrics", |dir| {
+            let data = format!("-storageDataPath={}", dir.join("data").display());
+            let listen = "-httpListenAddr=127.0.0.1:0".to_owned();
+            vec![data, listen, "-retentionPeriod=100y".to_owned(), "-loggerLevel=WARN".to_owned()]
+        });
+        let http = process.wait_for_port("tcp", |_| true);
+        Self { http, _process: process }
+    }
+
+    /// All series that match `selector`: their labels, values and times in milliseconds.
+    pub(crate) fn export(&self, selector: &str) -> Vec<Value> {
+        // Points become visible to queries once they are flushed.
+        let flushed = Client::connect(self.http).get("/internal/force_flush");
+        assert_eq!(flushed.status(), 200, "{}", flushed.text());
+        let target = format!("/api/v1/export?match[]={selector}&start=0");
+        let answer = Client::connect(self.http).get(&target);
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+        let text = answer.text();
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+}

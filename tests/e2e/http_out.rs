@@ -1,0 +1,61 @@
+//! HTTP out: connections, and what the relay takes a backend's answers for.
+
+use crate::harness::{HttpBackend, Relay, http_listener, http_output, numbered};
+use std::time::Duration;
+
+#[test]
+fn connections_are_kept_alive() {
+    let backend = HttpBackend::healthy();
+    let relay = Relay::start(&http_listener("in", "", &[http_output("only", backend.addr(), "")]));
+    let mut client = relay.client("in");
+    let lines = numbered("alive", 100);
+    for line in &lines {
+        assert_eq!(client.write("db=d", line).status(), 204);
+    }
+    assert_eq!(backend.wait_for_lines(lines.len()), lines);
+    assert!(backend.connections() <= 2, "{} connections", backend.connections());
+    relay.finish();
+}
+
+#[test]
+fn a_connection_that_the_backend_closed_costs_no_write() {
+    let backend = HttpBackend::closing();
+    let relay = Relay::start(&http_listener("in", "", &[http_output("only", backend.addr(), "")]));
+    let mut client = relay.client("in");
+    let lines = numbered("closing", 50);
+    for line in &lines {
+        assert_eq!(client.write("db=d", line).status(), 204);
+    }
+    assert_eq!(backend.wait_for_lines(lines.len()), lines);
+    relay.finish();
+}
+
+#[test]
+fn writes_of_many_clients_all_arrive() {
+    let backends = [HttpBackend::healthy(), HttpBackend::slow(Duration::from_millis(5))];
+    let outputs =
+        [http_output("quick", backends[0].addr(), ""), http_output("slow", backends[1].addr(), "")];
+    let relay = Relay::start(&http_listener("in", "", &outputs));
+    let sources: Vec<_> = (0..8).map(|n| numbered(&format!("client{n}"), 100)).collect();
+    std::thread::scope(|scope| {
+        for lines in &sources {
+            let mut client = relay.client("in");
+            scope.spawn(move || {
+                for line in lines {
+                    assert_eq!(client.write("db=d", line).status(), 204);
+                }
+            });
+        }
+    });
+    for backend in &backends {
+        let got = backend.wait_for_lines(800);
+        assert_eq!(got.len(), 800, "none twice");
+        for sent in &sources {
+            let source = sent[0].split(' ').next().expect("a series");
+            let of_source: Vec<_> =
+                got.iter().filter(|line| line.split(' ').next() == Some(source)).collect();
+            assert_eq!(of_source, sent.iter().collect::<Vec<_>>(), "in order");
+        }
+    }
+    relay.finish();
+}

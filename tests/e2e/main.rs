@@ -1,0 +1,21 @@
+//! End to end: the real relay binary between scripted or real backends and real clients.
+//!
+//! One file per subject, and one harness below them. Every test starts a relay of its own on free
+//! ports, waits for conditions and never for time, and ends by asserting that the books close.
+
+mod harness;
+
+mod answers;
+mod hostile;
+mod http_body;
+mod http_in;
+mod http_out;
+mod isolation;
+mod merging;
+mod real_clients;
+mod real_databases;
+mod start;
+mod stop;
+mod udp_in;
+mod udp_out;
+mod udp_to_http;

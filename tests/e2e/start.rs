@@ -1,0 +1,163 @@
+//! The command line, and starting: it works, or it fails clearly before anything is bound.
+
+use crate::harness::{
+    HttpBackend, UdpSink, binary, config_file, http_listener, http_output, require, run, script,
+    udp_listener, udp_output,
+};
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Command, Output};
+
+fn relay(arguments: &[&str]) -> Output {
+    run(Command::new(binary()).args(arguments))
+}
+
+fn with_config(arguments: &[&str], toml: &str) -> Output {
+    let (_dir, file) = config_file(toml);
+    run(Command::new(binary()).args(arguments).arg("-config").arg(&file))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Asserts that the relay does not start with this configuration, and that it says all of this.
+#[track_caller]
+fn refuses(toml: &str, said: &[&str]) {
+    let output = with_config(&[], toml);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    for said in said {
+        assert!(error.contains(said), "no {said:?} in: {error}");
+    }
+    assert!(!error.contains("panicked"), "{error}");
+    assert!(!error.contains("listening"), "nothing is bound: {error}");
+}
+
+fn valid() -> String {
+    udp_listener("in", "", &[udp_output("out", "127.0.0.1:9".parse().expect("an address"), "")])
+}
+
+#[test]
+fn version_is_printed() {
+    for argument in ["-version", "--version"] {
+        let output = relay(&[argument]);
+        assert!(output.status.success());
+        let version = text(&output.stdout);
+        assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+        assert_eq!(version.lines().count(), 1, "{version}");
+    }
+}
+
+#[test]
+fn without_a_configuration_it_says_so_and_exits_1() {
+    let output = relay(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("-config"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let output = relay(&["-config", "/nonexistent/relay.toml"]);
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{:?}", output.status);
+    assert!(text(&output.stderr).contains("/nonexistent/relay.toml"));
+}
+
+#[test]
+fn an_unknown_argument_is_named() {
+    let output = relay(&["-confg", "relay.toml"]);
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("confg"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn check_validates_and_binds_nothing() {
+    let sink = UdpSink::start();
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let addr = taken.local_addr().expect("it is bound");
+    let toml = udp_listener("in", "", &[udp_output("out", sink.addr(), "")])
+        .replace("127.0.0.1:0", &addr.to_string());
+    for arguments in [["-check"], ["--check"]] {
+        let output = with_config(&arguments, &toml);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let said = text(&output.stdout);
+        assert!(said.contains(&addr.to_string()), "it prints what it would run: {said}");
+        assert!(said.contains(&sink.addr().to_string()), "it prints what it would run: {said}");
+    }
+    let output = with_config(&["-check"], &format!("{toml}\nmtuu = 1"));
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
+    let toml = valid();
+    refuses(&toml.replace("bind-addr", "bind-adr"), &["bind-adr", "bind-addr", "relay.toml", ":3"]);
+    refuses(&format!("{toml}mtuu = 1\n"), &["mtuu", "mtu"]);
+    refuses(&format!("[[upd]]\nname = \"x\"\n{toml}"), &["upd", "udp"]);
+    let http = http_listener("in", "defualt-ping-response = 200", &[]);
+    refuses(&http, &["defualt-ping-response", "default-ping-response"]);
+}
+
+#[test]
+fn bad_values_are_refused_with_their_key_and_value() {
+    let toml = valid();
+    let addr = |addr: &str| toml.replace("127.0.0.1:0", addr);
+    refuses(&addr("127.0.0.1"), &["bind-addr", "127.0.0.1"]);
+    refuses(&addr("localhost:99999"), &["bind-addr", "localhost:99999"]);
+    refuses(&addr("not an address"), &["bind-addr", "not an address"]);
+    refuses(&toml.replace("127.0.0.1:9", ""), &["location"]);
+    refuses(
+        &toml.replace("name = \"in\"", "name = \"in\"\nprecision = \"days\""),
+        &["precision", "days"],
+    );
+    refuses(&format!("{toml}mtu = -1\n"), &["mtu"]);
+    let output = "[[udp.output]]\nname = \"out\"\nlocation = \"127.0.0.1:10\"\n";
+    refuses(&format!("{toml}{output}"), &["out"]);
+    let http = |more: &str| {
+        let addr = "127.0.0.1:9".parse().expect("an address");
+        http_listener("in", "", &[http_output("out", addr, more)])
+    };
+    refuses(&http("timeout = \"ten seconds\""), &["timeout", "ten seconds"]);
+    refuses(&http("timeout = 10"), &["timeout"]);
+    refuses("[[udp]\n", &["relay.toml"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_and_nothing_else_stays_bound() {
+    let (tcp, udp) = (TcpListener::bind("127.0.0.1:0"), UdpSocket::bind("127.0.0.1:0"));
+    let tcp = tcp.and_then(|socket| socket.local_addr().map(|addr| (socket, addr)));
+    let udp = udp.and_then(|socket| socket.local_addr().map(|addr| (socket, addr)));
+    let ((_tcp, tcp), (_udp, udp)) = (tcp.expect("a free port"), udp.expect("a free port"));
+    let backend = HttpBackend::healthy();
+    let http = http_listener("web", "", &[http_output("out", backend.addr(), "")]);
+    let both = [
+        (http.replace("127.0.0.1:0", &tcp.to_string()) + &valid(), tcp, "web"),
+        (http + &valid().replace("127.0.0.1:0", &udp.to_string()), udp, "in"),
+    ];
+    for (toml, addr, name) in both {
+        let output = with_config(&[], &toml);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        for said in [addr.to_string().as_str(), name, "bind-addr", "in use"] {
+            assert!(error.contains(said), "no {said:?} in: {error}");
+        }
+        assert!(!error.lines().any(|line| line.ends_with(": ready")), "{error}");
+    }
+}
+
+#[test]
+fn without_io_uring_it_says_so_and_names_the_remedy() {
+    if !require(&["python3"]) {
+        return;
+    }
+    let (_dir, file) = config_file(&valid());
+    for (errno, remedy) in [("EPERM", "io_uring_disabled"), ("ENOSYS", "kernel")] {
+        let mut command = Command::new("python3");
+        command.arg(script("without_io_uring.py")).arg(errno).arg(binary());
+        let output = run(command.arg("-config").arg(&file));
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("io_uring") && error.contains(remedy), "{error}");
+        assert!(!error.contains("panicked"), "{error}");
+        assert!(!error.lines().any(|line| line.ends_with(": ready")), "{error}");
+    }
+}
