@@ -6,6 +6,7 @@
 mod harness;
 
 mod answers;
+mod backlog;
 mod hostile;
 mod http_body;
 mod http_in;
