@@ -12,7 +12,7 @@ use crate::fanout::{Fanout, Hand};
 use crate::line::{Item, Lines};
 use crate::metrics;
 use crate::ring::{Event, ReceiveRing, Received};
-use crate::segment::datagrams;
+use crate::segment::{datagrams, is_one_run};
 use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::{Precision, Stamper};
@@ -20,7 +20,7 @@ use crossbeam_utils::CachePadded;
 use gather::Gather;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Receive buffers of one worker, 68 KiB each; a page of memory is taken when it is first used.
 pub const RECEIVE_BUFFERS: u16 = 256;
@@ -38,6 +38,13 @@ pub struct Worker {
     intake: Intake,
     gather: Gather,
     stop: Stop,
+}
+
+/// What one turn of the loop brought.
+struct Turn {
+    waited: Duration,
+    completions: usize,
+    bytes: usize,
 }
 
 /// The path of a payload from the ring to the queues.
@@ -73,8 +80,8 @@ impl Worker {
     pub fn run(mut self) -> io::Result<()> {
         while !self.stop.requested() {
             let (want, wait) = (self.gather.want(), self.gather.wait());
-            let (completions, bytes) = self.turn(want, wait, IDLE)?;
-            let hand_over = self.gather.turned(completions, bytes);
+            let Turn { waited, completions, bytes } = self.turn(want, wait, IDLE)?;
+            let hand_over = self.gather.turned(waited, completions, bytes);
             self.intake.hand = if self.gather.is_busy() { Hand::Queue } else { Hand::Direct };
             if hand_over {
                 self.intake.hand_over();
@@ -87,20 +94,22 @@ impl Worker {
         self.take_what_is_queued()
     }
 
-    /// One wait, and all that came; answers how many completions and bytes that was.
-    fn turn(&mut self, want: usize, wait: Duration, idle: Duration) -> io::Result<(usize, usize)> {
+    /// One wait, and all that came.
+    fn turn(&mut self, want: usize, wait: Duration, idle: Duration) -> io::Result<Turn> {
         let before = self.intake.metrics.bytes.get();
+        let started = Instant::now();
         self.ring.wait(want, wait, idle)?;
+        let waited = started.elapsed();
         let Self { ring, intake, .. } = self;
         let completions = ring.drain(2 * want, |event| intake.take(event));
         let bytes = self.intake.metrics.bytes.get() - before;
-        Ok((completions, usize::try_from(bytes).unwrap_or(usize::MAX)))
+        Ok(Turn { waited, completions, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) })
     }
 
     /// Shuts the socket for new datagrams, and takes those that the kernel has queued already.
     fn take_what_is_queued(&mut self) -> io::Result<()> {
         sys::refuse_datagrams(self.ring.socket())?;
-        while self.turn(1, Duration::ZERO, LAST_LOOK)?.0 > 0 {
+        while self.turn(1, Duration::ZERO, LAST_LOOK)?.completions > 0 {
             self.intake.fanout.wake();
         }
         self.intake.hand_over();
@@ -128,16 +137,25 @@ impl Intake {
             // Where its last whole line ends cannot be known; no UDP datagram is this long.
             return self.metrics.truncated.add(1);
         }
-        for datagram in datagrams(received.payload, received.stride) {
-            self.metrics.datagrams.add(1);
-            self.take_datagram(datagram);
+        match received.stride {
+            Some(stride) if is_one_run(received.payload, stride) => {
+                self.metrics.datagrams.add(received.payload.len().div_ceil(stride) as u64);
+                self.take_lines(received.payload, stride);
+            }
+            stride => {
+                for datagram in datagrams(received.payload, stride) {
+                    self.metrics.datagrams.add(1);
+                    self.take_lines(datagram, datagram.len());
+                }
+            }
         }
     }
 
-    fn take_datagram(&mut self, datagram: &[u8]) {
-        let mut stamp = None;
+    /// Takes the lines of `bytes`, which are datagrams of `stride` bytes, each with its own stamp.
+    fn take_lines(&mut self, bytes: &[u8], stride: usize) {
+        let mut stamped = None;
         let mut lines = 0;
-        for item in Lines::new(datagram, self.precision) {
+        for item in Lines::new(bytes, self.precision) {
             let line = match item {
                 Item::Line(line) => line,
                 Item::Refused(refused) => {
@@ -145,13 +163,7 @@ impl Intake {
                     continue;
                 }
             };
-            let stamp = if line.stamped {
-                None
-            } else {
-                let unit = self.precision.nanoseconds();
-                let stamper = &mut self.stamper;
-                Some(*stamp.get_or_insert_with(|| stamper.stamp(sys::now_ns()) / unit))
-            };
+            let stamp = (!line.stamped).then(|| self.stamp(line.start / stride, &mut stamped));
             if !self.builder.push(line.bytes, stamp) {
                 self.hand_over();
                 let pushed = self.builder.push(line.bytes, stamp);
@@ -160,6 +172,18 @@ impl Intake {
             lines += 1;
         }
         self.metrics.lines.add(lines);
+    }
+
+    /// The stamp of one datagram: `stamped` remembers the last one, and which datagram's it is.
+    fn stamp(&mut self, datagram: usize, stamped: &mut Option<(usize, i64)>) -> i64 {
+        match *stamped {
+            Some((of, stamp)) if of == datagram => stamp,
+            _ => {
+                let stamp = self.stamper.stamp(sys::now_ns()) / self.precision.nanoseconds();
+                *stamped = Some((datagram, stamp));
+                stamp
+            }
+        }
     }
 
     fn hand_over(&mut self) {
