@@ -1,6 +1,7 @@
 //! `/write`: InfluxDB 1.x line protocol in, to every backend of the listener.
 //!
-//! The client is answered as soon as one backend, or its backlog, has its points; the others go on without it.
+//! The client is answered as soon as one backend, or its backlog, has its points; the others go on
+//! without it.
 
 use super::answer::{self, Answer, X_INFLUXDB_ERROR};
 use super::body::{self, Unreadable};
@@ -73,8 +74,9 @@ async fn read(
     points::read(body, &front.bodies, query.precision, stamp)
 }
 
-/// Waits until one backend has delivered, or keeps it in its backlog. Otherwise gives, once all have answered, what the first
-/// backend in the file's order that refused said: the same answer whoever was faster.
+/// Waits until one backend has delivered, or keeps it in its backlog. Otherwise gives, once all
+/// have answered, what the first backend in the file's order that refused said: the same answer
+/// whoever was faster.
 async fn first_delivery(
     mut answers: mpsc::Receiver<(usize, write::Answer)>,
 ) -> Result<(), Option<Refusal>> {

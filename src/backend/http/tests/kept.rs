@@ -104,7 +104,7 @@ fn a_write_larger_than_the_backlog_still_finds_out_that_the_backend_is_back() {
     for n in 0..2 {
         let answer = settled(sender.write("d", "a f=1 1"));
         assert!(matches!(answer, Answer::Unavailable), "{n}: {answer:?}");
-        assert_eq!(sender.metrics.backlog.state(), State::Down);
+        wait("the state is told", || sender.metrics.backlog.state() == State::Down);
     }
     assert!(matches!(settled(sender.write("d", "a f=1 1")), Answer::Delivered));
     let metrics = sender.finish();
