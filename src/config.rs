@@ -8,6 +8,7 @@
 mod address;
 mod check;
 mod duration;
+mod filters;
 mod later;
 mod output;
 mod problem;
@@ -18,6 +19,7 @@ mod summary;
 pub use problem::{ConfigError, Problem};
 pub use summary::Summary;
 
+use crate::filter::Filter;
 use crate::timestamp::Precision;
 use check::Resolve;
 use problem::Report;
@@ -56,12 +58,26 @@ pub struct HttpListener {
     pub ping_status: u16,
     /// `default-retention-policy`: the `rp` of a write that names none.
     pub default_retention_policy: Option<String>,
+    /// `ack`: how many backends must have a write before its client is told so; default any.
+    pub ack: Ack,
     /// `max-body-size-mb`: the largest body, after inflating; default 32 MiB.
     pub body_bytes_max: usize,
     /// `max-bodies-size-mb`: what all bodies being read may hold together; default 64 MiB.
     pub bodies_bytes_max: usize,
     /// The backends, in the file's order.
     pub outputs: Vec<Output>,
+}
+
+/// How many backends make a write a success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ack {
+    /// One, as in the Go relays.
+    #[default]
+    Any,
+    /// More than half of them.
+    Quorum,
+    /// Every one.
+    All,
 }
 
 /// One `[[udp]]` listener.
@@ -90,11 +106,15 @@ pub struct Output {
     pub name: Arc<str>,
     /// `queue-size-mb`: bytes that may wait for this backend in memory; default 16 MiB.
     pub queue_bytes_max: u64,
+    /// What the `[[filter]]` tables that name it let pass; `None` is everything. Outputs of the
+    /// same filters share one.
+    pub filter: Option<Arc<Filter>>,
     /// Where the lines go.
     pub target: Target,
 }
 
 /// The transport of a backend.
+#[expect(clippy::large_enum_variant, reason = "one per output, made once")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     /// `location = "host:port"` of a `[[udp.output]]`.
@@ -120,13 +140,15 @@ pub struct HttpTarget {
     /// Path of the write endpoint, with its leading `/`: `endpoints.write`, or the path of a
     /// full write URL (original form).
     pub write_path: String,
+    /// `type`: the write API that it speaks.
+    pub dialect: Dialect,
     /// `timeout` of one request; default 10 s.
     pub timeout: Duration,
     /// `max-batch-kb`: bytes that waiting writes are merged up to; default 512 KiB.
     pub batch_bytes_max: usize,
     /// `max-in-flight`: requests open at once, at most one per destination key; default 8.
     pub in_flight_max: usize,
-    /// `database` (and `retention-policy`) of a backend of a UDP listener.
+    /// `database` (and `retention-policy`) of a 1.x backend of a UDP listener.
     pub database: Option<Database>,
     /// What is kept while the backend fails; `None` without `buffer-size-mb`.
     pub backlog: Option<Backlog>,
@@ -154,7 +176,23 @@ pub struct DeadLetters {
     pub bytes_max: u64,
 }
 
-/// Where points that came by UDP are written.
+/// The write API of a backend by HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// `type = "influxdb"`: InfluxDB 1.x, `/write` with `db` and `rp`.
+    #[default]
+    V1,
+    /// `type = "influxdb2"`: InfluxDB 2, `/api/v2/write` with `org` and `bucket`.
+    V2 {
+        /// `org`: the name or ID of the organization that everything is written to.
+        org: String,
+        /// `bucket`: what everything is written to; `None` is the bucket that the client's
+        /// request names or stands for.
+        bucket: Option<String>,
+    },
+}
+
+/// Where points that came by UDP are written, by the names of InfluxDB 1.x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Database {
     /// The `db` parameter.

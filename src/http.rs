@@ -1,10 +1,12 @@
 //! The HTTP front: what a thread `http-<n>` runs.
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
-//! sockets of its own, by io_uring. One file per endpoint: `write`, `ping`, `metrics`; what
-//! they share is in `body` (limits), `query`, `points` (lines to a batch) and `answer`. Knows
-//! nothing of backends but the queues of the fan-out.
+//! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `ping`,
+//! `metrics`; what they share is in `body` (limits), `query`, `points` (lines to a batch), `ack`
+//! (how many backends are enough), `refusal` and `answer`. Knows nothing of backends but the queues
+//! of the fan-out.
 
+mod ack;
 mod answer;
 mod body;
 mod connection;
@@ -12,6 +14,7 @@ mod metrics;
 mod ping;
 mod points;
 mod query;
+mod refusal;
 mod write;
 
 pub use body::Budget;
@@ -22,7 +25,7 @@ use crate::fanout::Fanout;
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
 use crate::stop::Stop;
 use crate::timestamp::Stamper;
-use answer::Answer;
+use answer::{Answer, Form};
 use crossbeam_utils::CachePadded;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
@@ -157,7 +160,10 @@ impl Site {
         let (head, mut body) = request.into_parts();
         let (endpoint, answer) = match (head.uri.path(), &self.front) {
             (write::PATH, Some(front)) => {
-                (Endpoint::Write, write::answer(front, &head, &mut body).await)
+                (Endpoint::Write, write::answer(front, &head, &mut body, Form::V1).await)
+            }
+            (write::PATH_V2, Some(front)) => {
+                (Endpoint::WriteV2, write::answer(front, &head, &mut body, Form::V2).await)
             }
             (ping::PATH, front) => {
                 let status = front.as_ref().map_or(204, |front| front.config.ping_status);

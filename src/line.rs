@@ -27,6 +27,7 @@
 mod fast;
 mod reason;
 mod scalar;
+pub mod series;
 mod simd;
 mod value;
 

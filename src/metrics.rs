@@ -2,8 +2,8 @@
 //!
 //! A [`Counter`] has a single writer, so counting is a load and a store, no locked instruction;
 //! each thread's counters sit on cache lines of their own. `text` puts a [`Registry`] into
-//! Prometheus' text format. The books: for every listener and backend of it,
-//! `taken = delivered + owed + sum(dropped)`, in lines.
+//! Prometheus' text format. The books: for every listener and backend of it, in lines,
+//! `received = taken + filtered` and `taken = delivered + owed + sum(dropped)`.
 
 mod backlog;
 pub mod text;
@@ -138,6 +138,8 @@ pub fn status_class(status: u16) -> usize {
 pub enum Endpoint {
     /// `/write`
     Write,
+    /// `/api/v2/write`
+    WriteV2,
     /// `/ping`
     Ping,
     /// `/metrics`
@@ -148,15 +150,17 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
     /// All, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] = [Self::Write, Self::Ping, Self::Metrics, Self::Other];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Write, Self::WriteV2, Self::Ping, Self::Metrics, Self::Other];
 
     /// The value of the `endpoint` label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::Write => "write",
+            Self::WriteV2 => "write_v2",
             Self::Ping => "ping",
             Self::Metrics => "metrics",
             Self::Other => "other",
@@ -222,6 +226,8 @@ pub struct Backend {
     pub name: Arc<str>,
     /// Lines offered to this backend by all fronts.
     pub taken: SharedCounter,
+    /// Lines that the output's filter kept from it; not among those taken.
+    pub filtered: SharedCounter,
     /// Lines delivered: answered 2xx, or handed to the kernel by UDP.
     pub delivered: Counter,
     /// Bytes delivered, as lines with their newlines.
@@ -252,6 +258,7 @@ impl Backend {
             relay,
             name,
             taken: SharedCounter::default(),
+            filtered: SharedCounter::default(),
             delivered: Counter::default(),
             delivered_bytes: Counter::default(),
             dropped: Default::default(),

@@ -189,7 +189,7 @@ impl Intake {
     fn hand_over(&mut self) {
         if let Some(batch) = self.builder.seal() {
             self.metrics.batches.add(1);
-            self.fanout.offer(&batch, self.hand);
+            self.fanout.offer(&batch, self.precision, self.hand);
         }
     }
 

@@ -3,9 +3,7 @@
 //! Fronts make writes, `fanout` offers them to the queues, `backend` settles each exactly once.
 
 use crate::batch::Batch;
-use crate::config::Database;
 use crate::queue::Weigh;
-use crate::timestamp::Precision;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -41,18 +39,6 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// The destination of lines that came by UDP: a database, and the precision of their stamps.
-    #[must_use]
-    pub fn database(database: &Database, precision: Precision) -> Self {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("db", &database.name);
-        if let Some(policy) = &database.retention_policy {
-            query.append_pair("rp", policy);
-        }
-        query.append_pair("precision", precision.as_str());
-        Self { query: query.finish(), authorization: None }
-    }
-
     /// The query as it may be shown: without credentials.
     #[must_use]
     pub fn shown(&self) -> String {

@@ -3,10 +3,12 @@
 
 use proptest::prelude::*;
 use ringrelay::config::{
-    Backlog, Config, ConfigError, DeadLetters, HttpTarget, Output, Target, UdpTarget,
+    Ack, Backlog, Config, ConfigError, DeadLetters, Dialect, HttpTarget, Output, Target, UdpTarget,
 };
+use ringrelay::filter::Expression;
 use ringrelay::timestamp::Precision;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn load(path: &str) -> Config {
@@ -204,6 +206,63 @@ admin on tcp [::]:3: /metrics, /ping
 http-threads: 3; queues drain for at most 10s when stopped"#
         )
     );
+}
+
+#[test]
+fn filters_reach_every_output_of_a_name_and_are_shared() {
+    let config = parse(
+        "[[http]]\nbind-addr = ':1'\n\
+         output = [{ name = 'a', location = 'http://h/' }, \
+         { name = 'b', location = 'http://i/' }]\n\
+         [[udp]]\nbind-addr = ':1'\n\
+         output = [{ name = 'a', location = 'h:2' }, { location = 'i:2' }]\n\
+         [[filter]]\ntag-expression = '^x'\noutputs = ['a', 'b']\n\
+         [[filter]]\nmeasurement-expression = 'y'\ntag-expression = ''\noutputs = ['b']\n\
+         [[filter]]\ntype = 'any'\noutputs = ['i:2']",
+    )
+    .expect("it runs");
+    let outputs: Vec<_> = [&config.http[0].outputs[..], &config.udp[0].outputs[..]].concat();
+    let shown = |output: &Output| {
+        let filter = output.filter.as_deref()?;
+        let texts = |of: &[Expression]| of.iter().map(|e| e.as_str().to_owned()).collect();
+        Some((texts(&filter.measurement), texts(&filter.tag)))
+    };
+    let shown: Vec<Option<(Vec<_>, Vec<_>)>> = outputs.iter().map(shown).collect();
+    let a = Some((vec![], vec!["^x".to_owned()]));
+    let b = Some((vec!["y".to_owned()], vec!["^x".to_owned()]));
+    assert_eq!(shown, [a.clone(), b, a, None]);
+    let [first, .., third, _] = &outputs[..] else { panic!("four outputs") };
+    let pointer = |output: &Output| output.filter.as_ref().map(Arc::as_ptr);
+    assert_eq!(pointer(first), pointer(third), "one filter for both");
+}
+
+#[test]
+fn outputs_of_influxdb_2_have_an_organization_and_the_path_of_its_api() {
+    let config = parse(
+        "[[http]]\nbind-addr = ':1'\nack = 'quorum'\n[[http.output]]\ntype = 'influxdb2'\n\
+         location = 'http://h/base/'\norg = 'o'\n[[http.output]]\ntype = 'influxdb2'\n\
+         location = 'http://h'\norg = 'o'\nbucket = 'b'\n\
+         endpoints = { write = '/x/api/v2/write' }\n\
+         [[udp]]\nbind-addr = ':1'\n[[udp.output]]\ntype = 'influxdb2'\n\
+         location = 'http://h/'\norg = 'o'\ndatabase = 'd'\nretention-policy = 'r'",
+    )
+    .expect("it runs");
+    let all = config.http[0].outputs.iter().chain(&config.udp[0].outputs).map(http);
+    let shown: Vec<_> = all.map(|target| (&*target.write_path, target.dialect.clone())).collect();
+    let v2 = |bucket: Option<&str>| Dialect::V2 {
+        org: "o".to_owned(),
+        bucket: bucket.map(str::to_owned),
+    };
+    let wanted = [
+        ("/base/api/v2/write", v2(None)),
+        ("/x/api/v2/write", v2(Some("b"))),
+        ("/api/v2/write", v2(Some("d/r"))),
+    ];
+    assert_eq!(shown, wanted);
+    assert_eq!(config.http[0].ack, Ack::Quorum);
+    let summary = config.summary().to_string();
+    assert!(summary.contains(", success once most backends have a write\n"), "{summary}");
+    assert!(summary.contains("write, organization \"o\", bucket \"d/r\", timeout"), "{summary}");
 }
 
 fn parse(text: &str) -> Result<Config, ConfigError> {

@@ -138,9 +138,14 @@ impl Location {
     }
 
     /// Where writes go when no endpoint is named: a URL that ends in `/` (or in its host) is a
-    /// base URL, any other is the full write URL of the original relay.
-    pub(super) fn write_path(&self) -> String {
-        if self.path.ends_with('/') { format!("{}write", self.path) } else { self.path.clone() }
+    /// base URL to which `endpoint` is added, any other is the full write URL of the original
+    /// relay.
+    pub(super) fn write_path(&self, endpoint: &str) -> String {
+        if self.path.ends_with('/') {
+            format!("{}{endpoint}", self.path)
+        } else {
+            self.path.clone()
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::address::{self, Bind};
 use super::raw::Section;
-use super::{Config, HttpListener, UdpListener, output};
+use super::{Ack, Config, HttpListener, UdpListener, filters, output};
 use crate::timestamp::Precision;
 use std::io;
 use std::net::SocketAddr;
@@ -45,11 +45,16 @@ pub(super) fn check(root: Section<'_>, resolve: Resolve<'_>) -> Option<Config> {
             "has {listeners} listeners; at most {LISTENERS_MAX} run in one relay"
         ));
     }
-    filters(root, &http, &udp);
+    // Only if all are right are the names of all outputs known, which filters go by.
+    let mut http: Vec<_> = http.into_iter().collect::<Option<_>>()?;
+    let mut udp: Vec<_> = udp.into_iter().collect::<Option<_>>()?;
+    let of_http = http.iter_mut().flat_map(|listener| &mut listener.outputs);
+    let of_udp = udp.iter_mut().flat_map(|listener| &mut listener.outputs);
+    filters::attach(root, of_http.chain(of_udp).collect());
     let cores = available_parallelism().map_or(1, NonZero::get);
     Some(Config {
-        http: http.into_iter().collect::<Option<_>>()?,
-        udp: udp.into_iter().collect::<Option<_>>()?,
+        http,
+        udp,
         admin: match admin {
             None => None,
             Some(bind) => Some(bind?),
@@ -84,6 +89,7 @@ fn http_listener(
         ping_status: u16::try_from(section.integer("default-ping-response"))
             .expect("the schema's bound is below 65536"),
         default_retention_policy: section.text("default-retention-policy").map(str::to_owned),
+        ack: ack(section),
         body_bytes_max,
         bodies_bytes_max,
         outputs: outputs?,
@@ -112,6 +118,18 @@ fn udp_listener(
         batch_wait: Duration::from_micros(section.integer("batch-wait-us")),
         outputs: outputs?,
     })
+}
+
+fn ack(section: Section<'_>) -> Ack {
+    match section.text("ack") {
+        None | Some("any") => Ack::Any,
+        Some("quorum") => Ack::Quorum,
+        Some("all") => Ack::All,
+        Some(_) => {
+            section.wrong("ack", "is no number of backends; give any, quorum or all");
+            Ack::Any
+        }
+    }
 }
 
 fn listener_name(section: Section<'_>, scheme: &str, claims: &mut Claims) -> Option<Arc<str>> {
@@ -192,24 +210,6 @@ impl Claims {
             section.wrong("bind-addr", wrong);
         }
         self.addresses.push((transport, bind, section.line_of("bind-addr")));
-    }
-}
-
-fn filters(root: Section<'_>, http: &[Option<HttpListener>], udp: &[Option<UdpListener>]) {
-    if http.iter().any(Option::is_none) || udp.iter().any(Option::is_none) {
-        return; // Their outputs' names are not known.
-    }
-    let http = http.iter().flatten().flat_map(|listener| &listener.outputs);
-    let udp = udp.iter().flatten().flat_map(|listener| &listener.outputs);
-    let known: Vec<&str> = http.chain(udp).map(|output| &*output.name).collect();
-    for filter in root.sections("filter") {
-        if filter.texts("outputs").next().is_none() {
-            filter.wrong_table("names no output; list them as in outputs = [\"NAME\"]");
-        }
-        for name in filter.texts("outputs").filter(|name| !known.contains(name)) {
-            let wrong = format!("names \"{name}\", which no output is called; correct the name");
-            filter.wrong("outputs", wrong);
-        }
     }
 }
 

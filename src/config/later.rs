@@ -4,7 +4,7 @@
 //! gets served loses its row here.
 
 use super::raw::Section;
-use super::schema::{HTTP, HTTP_OUTPUT, Kind, ROOT, Table, UDP_OUTPUT};
+use super::schema::{HTTP, HTTP_OUTPUT, Kind, Table, UDP_OUTPUT};
 use toml::de::DeValue;
 
 struct Row {
@@ -18,7 +18,7 @@ struct Row {
 const TLS_OUT: &str = "use http://, or put a proxy that speaks TLS next to the relay";
 const CREDENTIALS: &str = "remove the user and password; clients' own credentials are passed on";
 
-static ROWS: [Row; 12] = [
+static ROWS: [Row; 11] = [
     Row {
         table: &HTTP,
         key: "ssl-combined-pem",
@@ -49,12 +49,6 @@ static ROWS: [Row; 12] = [
         key: "endpoints",
         asks: is_prometheus_only,
         remedy: "add `write`, or remove this output; the relay takes line protocol only",
-    },
-    Row {
-        table: &ROOT,
-        key: "filter",
-        asks: |value| value.as_array().is_some_and(|array| !array.is_empty()),
-        remedy: "remove the [[filter]] tables; until then every output gets every point",
     },
 ];
 

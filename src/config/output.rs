@@ -4,7 +4,7 @@ use super::address::{self, Location};
 use super::check::count;
 use super::raw::Section;
 use super::schema::{BACKLOG_ONLY, HTTP_ONLY};
-use super::{Backlog, Database, DeadLetters, HttpTarget, Output, Target, UdpTarget};
+use super::{Backlog, Database, DeadLetters, Dialect, HttpTarget, Output, Target, UdpTarget};
 use std::sync::Arc;
 
 /// Each output has a queue and threads of its own.
@@ -16,9 +16,6 @@ const MIB: u64 = 1024 * 1024;
 /// The outputs of an `[[http]]` listener.
 pub(super) fn http(listener: Section<'_>) -> Option<Vec<Output>> {
     all(listener, |section| {
-        if !matches!(section.text("type"), None | Some("influxdb" | "prometheus")) {
-            section.wrong("type", "is no type of backend; write type = \"influxdb\" or remove it");
-        }
         let remedy = "give the backend's URL, as in location = \"http://127.0.0.1:8086/\"";
         let location = section.required("location", remedy)?;
         Some((location, Target::Http(http_target(section, location)?)))
@@ -70,6 +67,7 @@ fn all<'a>(
         outputs.push(Output {
             name,
             queue_bytes_max: section.integer("queue-size-mb") * MIB,
+            filter: None,
             target,
         });
     }
@@ -106,13 +104,54 @@ fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget
     if section.has("mtu") {
         section.wrong("mtu", "has no use for an output by HTTP; remove it");
     }
-    let remedy = "write database = \"NAME\", because points that come by UDP name none";
-    let database = section.required("database", remedy).map(|name| Database {
+    let database = section.text("database").map(|name| Database {
         name: name.to_owned(),
         retention_policy: section.text("retention-policy").map(str::to_owned),
     });
-    let target = http_target(section, location)?;
-    Some(HttpTarget { database: Some(database?), ..target })
+    let mut target = http_target(section, location)?;
+    if database.is_none()
+        && target.dialect != Dialect::V1
+        && section.text("retention-policy").is_some()
+    {
+        section.wrong("retention-policy", "has no use without `database`; remove it");
+    }
+    match (&mut target.dialect, database) {
+        (Dialect::V2 { bucket: Some(_), .. }, Some(_)) => {
+            section.wrong("bucket", "says the same as `database`; remove one of them");
+        }
+        (Dialect::V2 { bucket, .. }, database @ Some(_)) => *bucket = database.map(|d| d.bucket()),
+        (Dialect::V2 { bucket: None, .. }, None) => {
+            let remedy = "write bucket = \"NAME\", because points that come by UDP name none";
+            section.required("bucket", remedy)?;
+        }
+        (Dialect::V2 { .. }, None) => {}
+        (Dialect::V1, database) => {
+            let remedy = "write database = \"NAME\", because points that come by UDP name none";
+            section.required("database", remedy)?;
+            target.database = database;
+        }
+    }
+    Some(target)
+}
+
+/// The API that the output speaks.
+fn dialect(section: Section<'_>) -> Option<Dialect> {
+    match section.text("type") {
+        Some("influxdb2") => {
+            let remedy = "write org = \"NAME\", the organization of InfluxDB 2 to write to";
+            let org = section.required("org", remedy)?.to_owned();
+            return Some(Dialect::V2 { org, bucket: section.text("bucket").map(str::to_owned) });
+        }
+        None | Some("influxdb" | "prometheus") => {}
+        Some(_) => section.wrong(
+            "type",
+            "is no type of backend; write type = \"influxdb\" or \"influxdb2\", or remove it",
+        ),
+    }
+    for key in ["org", "bucket"].into_iter().filter(|key| section.text(key).is_some()) {
+        section.wrong(key, "is for InfluxDB 2; write type = \"influxdb2\" too, or remove it");
+    }
+    Some(Dialect::V1)
 }
 
 fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
@@ -120,6 +159,7 @@ fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
     let batch_bytes_max = count(section, "max-batch-kb") * KIB;
     let in_flight_max = count(section, "max-in-flight");
     let backlog = backlog(section);
+    let dialect = dialect(section);
     let location = match address::http_location(location) {
         Ok(location) => location,
         Err(wrong) => {
@@ -127,10 +167,11 @@ fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
             return None;
         }
     };
-    let write_path = endpoints(section, &location)?;
+    let write_path = endpoints(section, &location, dialect.as_ref())?;
     Some(HttpTarget {
         authority: location.authority,
         write_path,
+        dialect: dialect?,
         timeout,
         batch_bytes_max,
         in_flight_max,
@@ -165,8 +206,13 @@ fn backlog(section: Section<'_>) -> Option<Backlog> {
 }
 
 /// Checks all endpoints; the path of the write endpoint.
-fn endpoints(section: Section<'_>, location: &Location) -> Option<String> {
-    let mut write = Some(location.write_path());
+fn endpoints(
+    section: Section<'_>,
+    location: &Location,
+    dialect: Option<&Dialect>,
+) -> Option<String> {
+    let is_v2 = matches!(dialect, Some(Dialect::V2 { .. }));
+    let mut write = Some(location.write_path(if is_v2 { "api/v2/write" } else { "write" }));
     for endpoints in section.sections("endpoints") {
         for key in ["write", "write_prom", "ping", "query"] {
             let Some(endpoint) = endpoints.text(key) else { continue };
@@ -178,6 +224,14 @@ fn endpoints(section: Section<'_>, location: &Location) -> Option<String> {
                 write = path.ok();
             }
         }
+    }
+    let of_v1 = |path: &String| path.ends_with("/write") && !path.ends_with("/api/v2/write");
+    if is_v2 && write.as_ref().is_some_and(of_v1) {
+        let endpoint = section.sections("endpoints").find(|endpoints| endpoints.has("write"));
+        let (subject, key) = endpoint.map_or((section, "location"), |table| (table, "write"));
+        let wrong = "ends in the write path of InfluxDB 1.x; end it in \"/api/v2/write\", \
+                     or give a base URL alone";
+        subject.wrong(key, wrong);
     }
     write
 }

@@ -74,6 +74,7 @@ pub(super) static HTTP: Table = Table {
         text("bind-addr"),
         or_zero("default-ping-response", 204, 200, 599),
         text("default-retention-policy"),
+        text("ack"),
         integer("max-body-size-mb", 32, 1, 1024),
         integer("max-bodies-size-mb", 64, 1, 65_536),
         or_zero("health-timeout-ms", 10_000, 1, 3_600_000),
@@ -89,7 +90,9 @@ pub(super) static HTTP_OUTPUT: Table = Table {
     keys: &[
         text("name"),
         text("location"),
-        text("type"),
+        TYPE,
+        ORG,
+        BUCKET,
         QUEUE_SIZE,
         ENDPOINTS_KEY,
         TIMEOUT,
@@ -131,8 +134,11 @@ pub(super) static UDP_OUTPUT: Table = Table {
         QUEUE_SIZE,
         // 65507 is the largest payload of a UDP datagram over IPv4.
         or_zero("mtu", 1_024, 64, 65_507),
+        TYPE,
         text("database"),
         text("retention-policy"),
+        ORG,
+        BUCKET,
         ENDPOINTS_KEY,
         TIMEOUT,
         MAX_BATCH,
@@ -162,9 +168,12 @@ pub(super) const BACKLOG_ONLY: [&str; 3] =
     [ON_REFUSED.name, DEAD_LETTER_DIR.name, DEAD_LETTER_SIZE.name];
 
 /// Keys of a `[[udp.output]]` that only an output by HTTP has a use for.
-pub(super) const HTTP_ONLY: [&str; 12] = [
+pub(super) const HTTP_ONLY: [&str; 15] = [
+    TYPE.name,
     "database",
     "retention-policy",
+    ORG.name,
+    BUCKET.name,
     ENDPOINTS_KEY.name,
     TIMEOUT.name,
     MAX_BATCH.name,
@@ -177,6 +186,9 @@ pub(super) const HTTP_ONLY: [&str; 12] = [
     SKIP_TLS.name,
 ];
 
+const TYPE: Key = text("type");
+const ORG: Key = text("org");
+const BUCKET: Key = text("bucket");
 const QUEUE_SIZE: Key = integer("queue-size-mb", 16, 1, 65_536);
 const ENDPOINTS_KEY: Key = Key { name: "endpoints", kind: Kind::Table(&ENDPOINTS) };
 const TIMEOUT: Key = duration("timeout", secs(10), Duration::from_millis(1), secs(3_600));

@@ -1,6 +1,8 @@
 //! What a configuration would run, for `-check` and for the log at start.
 
-use super::{Backlog, Config, HttpListener, HttpTarget, Output, Target, UdpListener, duration};
+use super::{
+    Ack, Backlog, Config, Dialect, HttpListener, HttpTarget, Output, Target, UdpListener, duration,
+};
 use std::fmt;
 
 /// Shows a [`Config`], one paragraph per listener; no newline at its end.
@@ -58,6 +60,7 @@ fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Re
         bind,
         ping_status,
         default_retention_policy,
+        ack,
         body_bytes_max,
         bodies_bytes_max,
         outputs,
@@ -68,18 +71,24 @@ fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Re
     if let Some(policy) = default_retention_policy {
         write!(f, ", default retention policy {policy:?}")?;
     }
+    match ack {
+        Ack::Any => {}
+        Ack::Quorum => write!(f, ", success once most backends have a write")?,
+        Ack::All => write!(f, ", success once all backends have a write")?,
+    }
     writeln!(f)?;
     all_outputs(f, outputs)
 }
 
 fn all_outputs(f: &mut fmt::Formatter<'_>, outputs: &[Output]) -> fmt::Result {
-    for Output { name, queue_bytes_max, target } in outputs {
+    for Output { name, queue_bytes_max, filter, target } in outputs {
         write!(f, "  -> {name:?}: ")?;
         match target {
             Target::Udp(target) => write!(f, "udp {}, mtu {}", target.location, target.mtu)?,
             Target::Http(target) => http_target(f, target)?,
         }
-        writeln!(f, ", queue {} MiB", queue_bytes_max / MIB_U64)?;
+        write!(f, ", queue {} MiB", queue_bytes_max / MIB_U64)?;
+        writeln!(f, "{}", if filter.is_some() { ", filtered" } else { "" })?;
     }
     writeln!(f)
 }
@@ -88,6 +97,7 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
     let HttpTarget {
         authority,
         write_path,
+        dialect,
         timeout,
         batch_bytes_max,
         in_flight_max,
@@ -95,6 +105,12 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
         backlog,
     } = target;
     write!(f, "http://{authority}{write_path}")?;
+    if let Dialect::V2 { org, bucket } = dialect {
+        write!(f, ", organization {org:?}")?;
+        if let Some(bucket) = bucket {
+            write!(f, ", bucket {bucket:?}")?;
+        }
+    }
     if let Some(database) = database {
         write!(f, ", database {:?}", database.name)?;
         if let Some(policy) = &database.retention_policy {

@@ -20,7 +20,16 @@ pub(super) struct Points {
     /// Lines refused, by [`Reason`].
     pub(super) refused: [u64; Reason::COUNT],
     /// About the first line that was refused.
-    pub(super) first_refused: Option<String>,
+    pub(super) first_refused: Option<FirstRefused>,
+}
+
+/// The first line that was refused.
+#[derive(Debug)]
+pub(super) struct FirstRefused {
+    /// The line, cut if long, the reason and the number.
+    pub(super) words: String,
+    /// Its number in the body, from 1.
+    pub(super) line: u32,
 }
 
 /// How much of a bad line is repeated to the client.
@@ -51,7 +60,10 @@ pub(super) fn read(
             }
             Item::Refused(refused) => {
                 points.refused[refused.reason as usize] += 1;
-                points.first_refused.get_or_insert_with(|| describe(&refused));
+                points.first_refused.get_or_insert_with(|| FirstRefused {
+                    words: describe(&refused),
+                    line: refused.number,
+                });
             }
         }
     }
@@ -183,7 +195,9 @@ mod tests {
         assert!(points.batch.is_none());
         assert_eq!((points.lines, points.refused.iter().sum::<u64>()), (2, 2));
         let first = points.first_refused.expect("two lines are bad");
-        assert!(first.starts_with("unable to parse 'b f=': ") && first.ends_with(" (line 3)"));
+        let (words, line) = (first.words, first.line);
+        assert!(words.starts_with("unable to parse 'b f=': ") && words.ends_with(" (line 3)"));
+        assert_eq!(line, 3);
     }
 
     #[test]

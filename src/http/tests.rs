@@ -1,5 +1,7 @@
 //! The front, asked as clients ask it.
 
+mod both_apis;
+mod filters_and_acks;
 mod harness;
 
 use crate::metrics::Counter;

@@ -104,8 +104,10 @@ fn http(text: &mut Text, registry: &Registry) {
 type Read = fn(&Backend) -> u64;
 
 #[rustfmt::skip]
-const BACKEND: [(&str, &str, &str, Read); 14] = [
+const BACKEND: [(&str, &str, &str, Read); 15] = [
     ("backend_lines_taken_total", "counter", "Lines offered to the backend.", |b| b.taken.get()),
+    ("backend_lines_filtered_total", "counter", "Lines that the filter kept from the backend.",
+        |b| b.filtered.get()),
     ("backend_lines_delivered_total", "counter", "Lines answered 2xx, or sent by UDP.",
         |b| b.delivered.get()),
     ("backend_bytes_delivered_total", "counter", "Their bytes.", |b| b.delivered_bytes.get()),

@@ -12,6 +12,7 @@ struct Account {
     relay: String,
     backend: String,
     taken: u64,
+    filtered: u64,
     delivered: u64,
     queued: u64,
     dropped: [u64; Drop::COUNT],
@@ -44,6 +45,7 @@ impl Account {
             relay: backend.relay.to_string(),
             backend: backend.name.to_string(),
             taken: backend.taken.get(),
+            filtered: backend.filtered.get(),
             delivered: backend.delivered.get(),
             queued: backend.owed.lines(),
             dropped: std::array::from_fn(|why| backend.dropped[why].get()),
@@ -55,7 +57,7 @@ impl Account {
     }
 
     fn log(&self) {
-        let Self { relay, backend, taken, delivered, queued, dropped } = self;
+        let Self { relay, backend, taken, filtered, delivered, queued, dropped } = self;
         let reasons: Vec<String> = Drop::ALL
             .iter()
             .zip(dropped)
@@ -65,11 +67,12 @@ impl Account {
         let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join(" ") };
         if self.closes() {
             tracing::info!(
-                %relay, %backend, taken, delivered, queued, dropped = %reasons, "books closed"
+                %relay, %backend, taken, filtered, delivered, queued, dropped = %reasons,
+                "books closed"
             );
         } else {
             tracing::error!(
-                %relay, %backend, taken, delivered, queued, dropped = %reasons,
+                %relay, %backend, taken, filtered, delivered, queued, dropped = %reasons,
                 "books do not close: this is a defect, please report it"
             );
         }

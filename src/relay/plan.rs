@@ -3,11 +3,13 @@
 use super::StartError;
 use crate::backend;
 use crate::backend::http::DeadLetterFile;
-use crate::config::{self, Config, HttpListener, HttpTarget, Target, UdpListener};
+use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
+use crate::dialect;
 use crate::fanout::{Direct, Fanout, Output};
 use crate::metrics::{self, Registry};
 use crate::queue::{self, Limits, Receiver};
 use crate::sys;
+use crate::timestamp::Precision;
 use crate::write::{Destination, Write};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -77,12 +79,7 @@ impl Plan {
         });
         let outputs = listener.outputs.iter();
         let outputs = outputs.map(|output| {
-            let destination = match &output.target {
-                Target::Http(HttpTarget { database: Some(database), .. }) => {
-                    Destination::database(database, listener.precision)
-                }
-                _ => Destination::default(),
-            };
+            let destination = destination(&output.target, listener.precision);
             self.output(&listener.name, output, destination)
         });
         let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
@@ -127,6 +124,10 @@ impl Plan {
         let metrics =
             Arc::new(metrics::Backend::new(Arc::clone(relay), Arc::clone(&output.name), owed));
         self.registry.backends.push(Arc::clone(&metrics));
+        let dialect = match &output.target {
+            Target::Http(target) => target.dialect.clone(),
+            Target::Udp(_) => Dialect::V1,
+        };
         let (transport, direct) = match output.target.clone() {
             Target::Udp(target) => {
                 let udp = Arc::new(backend::udp::Transport::new(target, Arc::clone(&metrics)));
@@ -139,7 +140,21 @@ impl Plan {
             }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
-        Ok(Output { queue: push, metrics, direct, destination: Arc::new(destination) })
+        let (filter, destination) = (output.filter.clone(), Arc::new(destination));
+        Ok(Output { queue: push, metrics, direct, filter, dialect, destination })
+    }
+}
+
+/// Where a backend of a UDP listener gets its lines written to.
+fn destination(target: &Target, precision: Precision) -> Destination {
+    match target {
+        Target::Http(HttpTarget { database: Some(database), dialect: Dialect::V1, .. }) => {
+            dialect::v1(database, precision)
+        }
+        Target::Http(HttpTarget { dialect: Dialect::V2 { org, bucket: Some(bucket) }, .. }) => {
+            dialect::v2(org, bucket, precision)
+        }
+        _ => Destination::default(),
     }
 }
 

@@ -5,8 +5,10 @@
 
 mod harness;
 
+mod acks;
 mod answers;
 mod backlog;
+mod filters;
 mod hostile;
 mod http_body;
 mod http_in;
@@ -20,3 +22,4 @@ mod stop;
 mod udp_in;
 mod udp_out;
 mod udp_to_http;
+mod v2;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::batch::Batch;
+use crate::config::Dialect;
 use crate::metrics::Backend;
 use crate::queue::{self, Limits, bounded};
 use crate::stop::Stopper;
@@ -87,6 +88,7 @@ fn target(address: SocketAddr) -> HttpTarget {
     HttpTarget {
         authority: address.to_string(),
         write_path: "/write".into(),
+        dialect: Dialect::V1,
         timeout: DEADLINE,
         batch_bytes_max: 100,
         in_flight_max: 2,

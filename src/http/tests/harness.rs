@@ -4,6 +4,7 @@
 use crate::backend::{Outcome, settle};
 use crate::config;
 use crate::fanout::Output;
+use crate::filter::Filter;
 use crate::http::*;
 use crate::metrics::{Backend, Drop as Dropped, HttpListener};
 use crate::queue::{Limits, bounded};
@@ -63,21 +64,38 @@ pub(super) fn config(bind: SocketAddr) -> config::HttpListener {
         bind,
         ping_status: 204,
         default_retention_policy: Some("week".into()),
+        ack: config::Ack::Any,
         body_bytes_max: 10_000,
         bodies_bytes_max: 100_000,
         outputs: Vec::new(),
     }
 }
 
+/// A backend: what it does, the API that it speaks, and its filter.
+pub(super) type Playing = (Script, config::Dialect, Option<Filter>);
+
 pub(super) fn start(scripts: &[Script]) -> Front {
+    let plain = |&script: &Script| (script, config::Dialect::V1, None);
+    start_with(config::Ack::Any, scripts.iter().map(plain).collect())
+}
+
+pub(super) fn start_with(ack: config::Ack, playing: Vec<Playing>) -> Front {
     let (mut outputs, mut backends) = (Vec::new(), Vec::new());
     let mut got = Vec::new();
-    for (i, &script) in scripts.iter().enumerate() {
+    for (i, (script, dialect, filter)) in playing.into_iter().enumerate() {
         let (queue, writes) = bounded::<Written>(Limits { items_max: 100, bytes_max: 1 << 20 });
         let owed = Arc::clone(queue.owed());
         let metrics = Arc::new(Backend::new("test".into(), i.to_string().into(), owed));
         let destination = Arc::new(Destination::default());
-        outputs.push(Output { queue, metrics: Arc::clone(&metrics), direct: None, destination });
+        let (counters, filter) = (Arc::clone(&metrics), filter.map(Arc::new));
+        outputs.push(Output {
+            queue,
+            metrics: counters,
+            direct: None,
+            filter,
+            dialect,
+            destination,
+        });
         let (counted, mine) = (Arc::clone(&metrics), Arc::<Mutex<Vec<Got>>>::default());
         got.push(Arc::clone(&mine));
         backends.push((
@@ -103,7 +121,7 @@ pub(super) fn start(scripts: &[Script]) -> Front {
     }
     let [socket, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let [address, admin_address] = [&socket, &admin].map(|s| s.local_addr().expect("it is bound"));
-    let config = Arc::new(config(address));
+    let config = Arc::new(config::HttpListener { ack, ..config(address) });
     let metrics = Arc::<CachePadded<HttpWorker>>::default();
     let bodies = Arc::new(Budget::new(config.bodies_bytes_max));
     let registry = Arc::new(Registry {
@@ -150,7 +168,7 @@ impl Front {
             let ended = backend.delivered.get() + backend.dropped_total();
             assert_eq!(backend.taken.get(), ended + backend.owed.lines(), "the books close");
             assert_eq!(backend.owed.lines(), 0);
-            assert_eq!(self.metrics.lines.get(), backend.taken.get());
+            assert_eq!(self.metrics.lines.get(), backend.taken.get() + backend.filtered.get());
         }
         assert_eq!(self.bodies.held(), 0, "no body is held any more");
     }
