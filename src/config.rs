@@ -31,7 +31,7 @@ use raw::Section;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeTable;
@@ -120,6 +120,7 @@ pub struct Output {
 }
 
 /// The transport of a backend.
+#[expect(clippy::large_enum_variant, reason = "one per output, made once")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     /// `location = "host:port"` of a `[[udp.output]]`.
@@ -162,6 +163,30 @@ pub struct HttpTarget {
     pub in_flight_max: usize,
     /// `database` (and `retention-policy`) of a 1.x backend of a UDP listener.
     pub database: Option<Database>,
+    /// What is kept while the backend fails; `None` without `buffer-size-mb`.
+    pub backlog: Option<Backlog>,
+}
+
+/// How writes are kept while their backend fails.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backlog {
+    /// `buffer-size-mb`: bytes of memory that they may take.
+    pub bytes_max: u64,
+    /// `max-delay-interval`: the longest pause between two tries; default 10 s.
+    pub delay_max: Duration,
+    /// `on-refused`: whether a write that was answered 401, 403 or 404 is kept; default yes.
+    pub keep_refused: bool,
+    /// `dead-letter-dir` and `dead-letter-size-mb`: where writes go that are set aside.
+    pub dead_letters: Option<DeadLetters>,
+}
+
+/// Where writes go that a backend will not take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetters {
+    /// The directory; each backend has a file of its own in it.
+    pub dir: PathBuf,
+    /// How large one file may get.
+    pub bytes_max: u64,
 }
 
 /// The write API of a backend by HTTP.

@@ -5,7 +5,10 @@
 //! Prometheus' text format. The books: for every listener and backend of it, in lines,
 //! `received = taken + filtered` and `taken = delivered + owed + sum(dropped)`.
 
+mod backlog;
 pub mod text;
+
+pub use backlog::{Backlog, State};
 
 use crate::line::Reason;
 use crate::queue::Owed;
@@ -178,16 +181,27 @@ pub enum Drop {
     Refused,
     /// The backend could not be reached, answered 5xx, or did not answer in time.
     Unavailable,
-    /// Still queued when the shutdown deadline passed.
+    /// Still queued, or in the backlog, when the shutdown deadline passed.
     Shutdown,
+    /// The backend's backlog was full.
+    BufferFull,
+    /// The backend answered 5xx to these lines again and again, and took others.
+    Poison,
 }
 
 impl Drop {
     /// How many there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 7;
     /// All, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::QueueFull, Self::Overlong, Self::Refused, Self::Unavailable, Self::Shutdown];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::QueueFull,
+        Self::Overlong,
+        Self::Refused,
+        Self::Unavailable,
+        Self::Shutdown,
+        Self::BufferFull,
+        Self::Poison,
+    ];
 
     /// The value of the `reason` label.
     #[must_use]
@@ -198,6 +212,8 @@ impl Drop {
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
             Self::Shutdown => "shutdown",
+            Self::BufferFull => "buffer_full",
+            Self::Poison => "poison",
         }
     }
 }
@@ -230,8 +246,10 @@ pub struct Backend {
     pub send_errors: Counter,
     /// How long a request took, from its first byte to its answer.
     pub latency: Histogram,
-    /// What is queued or in flight.
+    /// What is queued, in flight, or in the backlog.
     pub owed: Arc<Owed>,
+    /// What is kept while the backend fails, and the backend's state.
+    pub backlog: Backlog,
 }
 
 impl Backend {
@@ -252,6 +270,7 @@ impl Backend {
             send_errors: Counter::default(),
             latency: Histogram::default(),
             owed,
+            backlog: Backlog::default(),
         }
     }
 

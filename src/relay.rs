@@ -85,9 +85,9 @@ impl Relay {
                     backend::udp::run(&queue, &transport, &stop);
                     Ok(())
                 })?,
-                Transport::Http(target) => {
+                Transport::Http(target, dead_letters) => {
                     self.senders.spawn_with(name, runtime, move |runtime| {
-                        backend::http::run(&runtime, queue, target, metrics, stop);
+                        backend::http::run(&runtime, queue, *target, dead_letters, metrics, stop);
                         Ok(())
                     })?
                 }

@@ -44,6 +44,14 @@ impl Destination {
     fn footprint(&self) -> usize {
         self.query.capacity() + self.authorization.as_ref().map_or(0, Bytes::len)
     }
+
+    /// The query as it may be shown: without credentials.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let pairs = form_urlencoded::parse(self.query.as_bytes());
+        let shown = pairs.filter(|(name, _)| !matches!(&**name, "u" | "p"));
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(shown).finish()
+    }
 }
 
 /// What one backend made of a write.
@@ -51,6 +59,8 @@ impl Destination {
 pub enum Answer {
     /// The backend has it.
     Delivered,
+    /// The backend's backlog has it, and will deliver it.
+    Buffered,
     /// The backend will never take it: its own words for the client.
     Refused(Refusal),
     /// The backend did not take it: full queue, no connection, no answer in time, or 5xx.

@@ -4,7 +4,7 @@
 //! gets served loses its row here.
 
 use super::raw::Section;
-use super::schema::{HTTP, HTTP_OUTPUT, Kind, Table, UDP_OUTPUT};
+use super::schema::{HTTP, HTTP_OUTPUT, Kind, Table};
 use toml::de::DeValue;
 
 struct Row {
@@ -15,9 +15,7 @@ struct Row {
     remedy: &'static str,
 }
 
-const BUFFER: &str = "remove it; `queue-size-mb` bounds what waits in memory for a busy backend";
-
-static ROWS: [Row; 6] = [
+static ROWS: [Row; 4] = [
     Row {
         table: &HTTP,
         key: "rate-limit",
@@ -25,8 +23,6 @@ static ROWS: [Row; 6] = [
         remedy: "remove it, or limit requests in a proxy in front of the relay",
     },
     Row { table: &HTTP, key: "burst-limit", asks: is_given, remedy: "remove it" },
-    Row { table: &HTTP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
-    Row { table: &UDP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
     Row {
         table: &HTTP_OUTPUT,
         key: "type",

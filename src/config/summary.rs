@@ -1,7 +1,7 @@
 //! What a configuration would run, for `-check` and for the log at start.
 
 use super::{
-    Ack, Config, Dialect, HttpListener, HttpTarget, Output, Target, UdpListener, duration,
+    Ack, Backlog, Config, Dialect, HttpListener, HttpTarget, Output, Target, UdpListener, duration,
 };
 use crate::tls::{ClientFiles, ServerFiles};
 use std::fmt;
@@ -115,6 +115,7 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
         batch_bytes_max,
         in_flight_max,
         database,
+        backlog,
     } = target;
     let scheme = if tls.is_some() { "https" } else { "http" };
     write!(f, "{scheme}://{authority}{write_path}")?;
@@ -140,7 +141,22 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
         }
     }
     write!(f, ", timeout {}, ", duration::show(*timeout))?;
-    write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)
+    write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)?;
+    backlog.as_ref().map_or(Ok(()), |kept| backlog_of(f, kept))
+}
+
+fn backlog_of(f: &mut fmt::Formatter<'_>, backlog: &Backlog) -> fmt::Result {
+    let Backlog { bytes_max, delay_max, keep_refused, dead_letters } = backlog;
+    write!(f, ", backlog {} MiB, ", bytes_max / MIB_U64)?;
+    write!(f, "tried again at least every {}", duration::show(*delay_max))?;
+    if !keep_refused {
+        write!(f, ", refused writes dropped")?;
+    }
+    if let Some(letters) = dead_letters {
+        let mib = letters.bytes_max / MIB_U64;
+        write!(f, ", dead letters to {} up to {mib} MiB", letters.dir.display())?;
+    }
+    Ok(())
 }
 
 fn client_files(f: &mut fmt::Formatter<'_>, files: &ClientFiles) -> fmt::Result {

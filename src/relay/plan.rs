@@ -2,6 +2,7 @@
 
 use super::StartError;
 use crate::backend;
+use crate::backend::http::DeadLetterFile;
 use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
 use crate::dialect;
 use crate::fanout::{Direct, Fanout, Output};
@@ -44,7 +45,7 @@ pub(super) struct Sender {
 /// How a sender thread sends.
 pub(super) enum Transport {
     Udp(Arc<backend::udp::Transport>),
-    Http(HttpTarget),
+    Http(Box<HttpTarget>, Option<DeadLetterFile>),
 }
 
 impl Plan {
@@ -81,7 +82,7 @@ impl Plan {
             let destination = destination(&output.target, listener.precision);
             self.output(&listener.name, output, destination)
         });
-        let fanout = Fanout::new(outputs.collect());
+        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
         self.udp.push(Bound { sockets, listener, fanout });
         Ok(())
     }
@@ -97,7 +98,7 @@ impl Plan {
         let outputs = listener.outputs.iter();
         let outputs =
             outputs.map(|output| self.output(&listener.name, output, Destination::default()));
-        let fanout = Fanout::new(outputs.collect());
+        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
         self.http.push(Bound { sockets, listener, fanout });
         Ok(())
     }
@@ -116,7 +117,7 @@ impl Plan {
         relay: &Arc<str>,
         output: &config::Output,
         destination: Destination,
-    ) -> Output {
+    ) -> Result<Output, StartError> {
         let limits = Limits { items_max: QUEUED_WRITES, bytes_max: output.queue_bytes_max };
         let (push, pop) = queue::bounded(limits);
         let owed = Arc::clone(push.owed());
@@ -133,11 +134,14 @@ impl Plan {
                 let direct: Arc<dyn Direct> = Arc::clone(&udp) as _;
                 (Transport::Udp(udp), Some(direct))
             }
-            Target::Http(target) => (Transport::Http(target), None),
+            Target::Http(target) => {
+                let letters = dead_letters(&target, relay, &output.name)?;
+                (Transport::Http(Box::new(target), letters), None)
+            }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
         let (filter, destination) = (output.filter.clone(), Arc::new(destination));
-        Output { queue: push, metrics, direct, filter, dialect, destination }
+        Ok(Output { queue: push, metrics, direct, filter, dialect, destination })
     }
 }
 
@@ -152,6 +156,22 @@ fn destination(target: &Target, precision: Precision) -> Destination {
         }
         _ => Destination::default(),
     }
+}
+
+fn dead_letters(
+    target: &HttpTarget,
+    relay: &str,
+    backend: &str,
+) -> Result<Option<DeadLetterFile>, StartError> {
+    let config = target.backlog.as_ref().and_then(|backlog| backlog.dead_letters.as_ref());
+    let open = |config: &config::DeadLetters| {
+        DeadLetterFile::open(config, relay, backend).map_err(|error| StartError::DeadLetters {
+            name: backend.to_owned(),
+            dir: config.dir.clone(),
+            error,
+        })
+    };
+    config.map(open).transpose()
 }
 
 /// The line that tells people and tests which port was bound.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What kept the relay from starting.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,19 @@ pub enum StartError {
         error: io::Error,
         /// What the operator can do.
         remedy: &'static str,
+    },
+    /// A backend's dead-letter file could not be opened.
+    #[error(
+        "output {name:?}: dead-letter-dir = {dir:?}: {error}; give a directory that the relay's \
+         user may write to"
+    )]
+    DeadLetters {
+        /// The output's name.
+        name: String,
+        /// The directory.
+        dir: PathBuf,
+        /// The kernel's words.
+        error: io::Error,
     },
     /// No ring could be made.
     #[error("io_uring: {0}; {remedy}", remedy = ring_remedy(.0))]

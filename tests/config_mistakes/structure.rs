@@ -1,6 +1,6 @@
 //! Mistakes of the file as a whole: clashes, gaps, and what this version does not serve.
 
-use super::{each, http, http_output, udp, udp_output, words};
+use super::{each, http, http_output, udp, words};
 use ringrelay::config::Config;
 
 #[test]
@@ -66,13 +66,8 @@ fn what_this_version_does_not_serve() {
     for (text, start) in [
         (http("rate-limit = 5"), "f:2: rate-limit = 5: "),
         (http("burst-limit = 10"), "f:2: burst-limit = 10: "),
-        (http_output("buffer-size-mb = 100"), "f:4: buffer-size-mb = 100: "),
         (http_output("type = 'prometheus'"), "f:4: type = 'prometheus': "),
         (http_output("endpoints = { write_prom = '/p' }"), "f:4: endpoints: "),
-        (
-            udp_output("buffer-size-mb = 1\nlocation = 'http://h/'\ndatabase = 'd'"),
-            "f:4: buffer-size-mb = 1: ",
-        ),
     ] {
         let error = words(&text);
         let expected = format!("{start}is not served by this version yet; ");

@@ -9,6 +9,7 @@ mod harness;
 
 mod acks;
 mod answers;
+mod backlog;
 mod filters;
 mod hostile;
 mod http_body;
