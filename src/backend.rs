@@ -7,6 +7,7 @@
 pub mod http;
 pub mod udp;
 
+use crate::batch::Batch;
 use crate::metrics::{self, Drop};
 use crate::queue::Weigh;
 use crate::write::{Answer, Refusal, Write};
@@ -24,22 +25,28 @@ pub enum Outcome {
 
 /// Settles one write: counts it, takes it off the gauge, answers its client.
 pub fn settle(metrics: &metrics::Backend, write: &Write, outcome: Outcome) {
-    let answer = match outcome {
+    let answer = book(metrics, &write.batch, outcome);
+    metrics.owed.settle(write.bytes(), write.batch.lines());
+    if let Some(client) = &write.client {
+        client.answer(answer);
+    }
+}
+
+/// Counts what became of a batch, and gives the answer for whoever waits. The gauge is left to
+/// the caller.
+fn book(metrics: &metrics::Backend, batch: &Batch, outcome: Outcome) -> Answer {
+    match outcome {
         Outcome::Delivered => {
-            metrics.deliver(write);
+            metrics.deliver(batch);
             Answer::Delivered
         }
         Outcome::Refused(refusal) => {
-            metrics.drop_write(Drop::Refused, write);
+            metrics.drop_batch(Drop::Refused, batch);
             Answer::Refused(refusal)
         }
         Outcome::Dropped(why) => {
-            metrics.drop_write(why, write);
+            metrics.drop_batch(why, batch);
             Answer::Unavailable
         }
-    };
-    metrics.owed.settle(write.bytes(), write.lines());
-    if let Some(client) = &write.client {
-        client.answer(answer);
     }
 }

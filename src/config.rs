@@ -1,15 +1,13 @@
 //! The configuration: what was typed is checked into what is run (this file's types).
 //!
 //! One direction only: `raw` (a TOML table with the `schema` of its keys) -> `check` and `output`
-//! (bounded, taken apart, every default filled in) -> [`Config`]. `later` refuses what this
-//! version does not serve yet. Called by `main`; nothing here binds a socket or opens a
-//! connection, and no host name of a backend is resolved.
+//! (bounded, taken apart, every default filled in) -> [`Config`]. Called by `main`; nothing here
+//! binds a socket or opens a connection, and no host name of a backend is resolved.
 
 mod address;
 mod check;
 mod duration;
 mod filters;
-mod later;
 mod output;
 mod outside;
 mod problem;
@@ -32,7 +30,7 @@ use raw::Section;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeTable;
@@ -157,8 +155,8 @@ pub struct Output {
 }
 
 /// The transport of a backend.
+#[expect(clippy::large_enum_variant, reason = "one per output, made once")]
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there are few, made at start")]
 pub enum Target {
     /// `location = "host:port"` of a `[[udp.output]]`.
     Udp(UdpTarget),
@@ -206,6 +204,30 @@ pub struct HttpTarget {
     pub in_flight_max: usize,
     /// `database` (and `retention-policy`) of a 1.x backend of a UDP listener.
     pub database: Option<Database>,
+    /// What is kept while the backend fails; `None` without `buffer-size-mb`.
+    pub backlog: Option<Backlog>,
+}
+
+/// How writes are kept while their backend fails.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backlog {
+    /// `buffer-size-mb`: bytes of memory that they may take.
+    pub bytes_max: u64,
+    /// `max-delay-interval`: the longest pause between two tries; default 10 s.
+    pub delay_max: Duration,
+    /// `on-refused`: whether a write that was answered 401, 403 or 404 is kept; default yes.
+    pub keep_refused: bool,
+    /// `dead-letter-dir` and `dead-letter-size-mb`: where writes go that are set aside.
+    pub dead_letters: Option<DeadLetters>,
+}
+
+/// Where writes go that a backend will not take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetters {
+    /// The directory; each backend has a file of its own in it.
+    pub dir: PathBuf,
+    /// How large one file may get.
+    pub bytes_max: u64,
 }
 
 /// The write API of a backend by HTTP.
@@ -300,9 +322,7 @@ fn parse(text: &str, file: &str, outside: &dyn Outside) -> Result<Config, Config
             // A mistyped key would also be reported as a missing one: first things first.
             if report.is_empty() {
                 root.check_bounds();
-                let checked = check::check(root, outside);
-                later::refuse(root);
-                checked
+                check::check(root, outside)
             } else {
                 None
             }

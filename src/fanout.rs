@@ -172,9 +172,9 @@ impl Output {
     }
 
     fn push(&self, write: Write) {
-        self.metrics.take(&write);
+        self.metrics.take(&write.batch);
         if let Err(write) = self.queue.try_push(write) {
-            self.metrics.drop_write(Drop::QueueFull, &write);
+            self.metrics.drop_batch(Drop::QueueFull, &write.batch);
             if let Some(client) = &write.client {
                 client.answer(Answer::Unavailable);
             }

@@ -81,9 +81,13 @@ pub struct Admin {
 /// has passed. All queues are let go of by then. The body of a thread `http-<n>`.
 ///
 /// # Errors
-/// If the kernel gives no io_uring or a socket cannot be used with it.
-pub fn run(listeners: Vec<Listener>, registry: &Arc<Registry>, stop: &Stop) -> io::Result<()> {
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+/// If a socket cannot be used with io_uring.
+pub fn run(
+    runtime: &tokio_uring::Runtime,
+    listeners: Vec<Listener>,
+    registry: &Arc<Registry>,
+    stop: &Stop,
+) -> io::Result<()> {
     runtime.block_on(async {
         let mut accepting = JoinSet::new();
         let stamper = Rc::new(RefCell::new(Stamper::default()));
@@ -111,11 +115,10 @@ pub fn run(listeners: Vec<Listener>, registry: &Arc<Registry>, stop: &Stop) -> i
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_admin(admin: Admin) -> io::Result<()> {
+pub fn run_admin(runtime: &tokio_uring::Runtime, admin: Admin) -> io::Result<()> {
     let Admin { socket, registry, stopping, stop } = admin;
     let limits = config::Connections::default();
     let places = Arc::new(Semaphore::new(limits.open_max));
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
     runtime.block_on(async {
         let site = Rc::new(Site { registry, front: None, limits, stopping, stop });
         connection::accept(socket, site, places).await

@@ -11,6 +11,7 @@
 //! them.
 
 pub mod backend;
+pub mod backoff;
 pub mod batch;
 pub mod cli;
 pub mod config;

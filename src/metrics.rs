@@ -5,14 +5,15 @@
 //! Prometheus' text format. The books: for every listener and backend of it, in lines,
 //! `received = taken + filtered` and `taken = delivered + owed + sum(dropped)`.
 
+mod backlog;
 mod opaque;
 pub mod text;
 
+pub use backlog::{Backlog, State};
 pub use opaque::{Gauge, Opaque};
 
 use crate::line::Reason;
 use crate::queue::Owed;
-use crate::write::Write;
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -219,15 +220,19 @@ pub enum Drop {
     Refused,
     /// The backend could not be reached, answered 5xx, or did not answer in time.
     Unavailable,
-    /// Still queued when the shutdown deadline passed.
+    /// Still queued, or in the backlog, when the shutdown deadline passed.
     Shutdown,
+    /// The backend's backlog was full.
+    BufferFull,
+    /// The backend answered 5xx to these lines again and again, and took others.
+    Poison,
     /// Queued when `/admin/flush` was asked for.
     Flushed,
 }
 
 impl Drop {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 8;
     /// All, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::QueueFull,
@@ -235,6 +240,8 @@ impl Drop {
         Self::Refused,
         Self::Unavailable,
         Self::Shutdown,
+        Self::BufferFull,
+        Self::Poison,
         Self::Flushed,
     ];
 
@@ -247,6 +254,8 @@ impl Drop {
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
             Self::Shutdown => "shutdown",
+            Self::BufferFull => "buffer_full",
+            Self::Poison => "poison",
             Self::Flushed => "flushed",
         }
     }
@@ -280,8 +289,10 @@ pub struct Backend {
     pub send_errors: Counter,
     /// How long a request took, from its first byte to its answer.
     pub latency: Histogram,
-    /// What is queued or in flight.
+    /// What is queued, in flight, or in the backlog.
     pub owed: Arc<Owed>,
+    /// What is kept while the backend fails, and the backend's state.
+    pub backlog: Backlog,
     /// Writes that have no lines.
     pub opaque: Opaque,
 }
@@ -304,37 +315,9 @@ impl Backend {
             send_errors: Counter::default(),
             latency: Histogram::default(),
             owed,
+            backlog: Backlog::default(),
             opaque: Opaque::default(),
         }
-    }
-
-    /// Counts a write that a front offers, before it is pushed.
-    pub fn take(&self, write: &Write) {
-        self.taken.add(write.batch.lines());
-        if write.batch.is_opaque() {
-            self.opaque.taken.add(1);
-            self.opaque.queued.increment();
-        }
-    }
-
-    /// Counts a write that the backend has.
-    pub fn deliver(&self, write: &Write) {
-        if write.batch.is_opaque() {
-            self.opaque.delivered.add(1);
-            self.opaque.queued.decrement();
-            return;
-        }
-        self.delivered.add(write.batch.lines());
-        self.delivered_bytes.add(write.batch.bytes().len() as u64);
-    }
-
-    /// Counts a write dropped for `why`.
-    pub fn drop_write(&self, why: Drop, write: &Write) {
-        if write.batch.is_opaque() {
-            self.opaque.dropped[why as usize].add(1);
-            self.opaque.queued.decrement();
-        }
-        self.drop_lines(why, write.batch.lines());
     }
 
     /// Counts `lines` dropped for `why`.

@@ -21,7 +21,8 @@ use crate::ring::{ReceiveRing, Waker};
 use crate::stop::Stopper;
 use crate::timestamp::Stamper;
 use crate::{backend, http, udp};
-use plan::{Bound, Plan, Sender, Transport};
+use plan::{Bound, HttpWay, Plan, Sender, Transport};
+use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -90,15 +91,18 @@ impl Relay {
         for Sender { queue, transport, metrics } in senders {
             let stop = self.stopper.watch();
             let name = format!("out-{}", metrics.name);
-            self.senders.spawn(name, move || match transport {
-                Transport::Udp(transport) => {
+            match transport {
+                Transport::Udp(transport) => self.senders.spawn(name, move || {
                     backend::udp::run(&queue, &transport, &stop);
                     Ok(())
-                }
-                Transport::Http(target, commands) => {
-                    backend::http::run(queue, commands, target, metrics, stop)
-                }
-            })?;
+                })?,
+                Transport::Http(way) => self.senders.spawn_with(name, runtime, move |runtime| {
+                    let HttpWay { target, commands, dead_letters } = *way;
+                    let files = dead_letters;
+                    backend::http::run(&runtime, queue, commands, target, files, metrics, stop);
+                    Ok(())
+                })?,
+            }
         }
         Ok(())
     }
@@ -138,21 +142,16 @@ impl Relay {
         batch_wait: Duration,
     ) -> Result<(), StartError> {
         let stop = self.stopper.watch();
-        let (made, ready) = crossbeam_channel::bounded(1);
-        self.fronts.spawn(name, move || {
+        let make = move || {
             threads::pin(core);
-            let ring = match ReceiveRing::new(socket, udp::RECEIVE_BUFFERS) {
-                Ok(ring) => ring,
-                Err(error) => {
-                    drop(made.send(Err(error)));
-                    return Ok(());
-                }
-            };
-            drop(made.send(Ok(ring.waker())));
+            let ring = ReceiveRing::new(socket, udp::RECEIVE_BUFFERS)?;
+            let waker = ring.waker();
+            Ok((ring, waker))
+        };
+        let waker = self.fronts.spawn_with(name, make, move |ring| {
             udp::Worker::new(ring, intake, batch_wait, stop).run()
         })?;
-        let answer = ready.recv().map_err(|_| StartError::Died)?;
-        self.wakers.push(answer.map_err(StartError::Ring)?);
+        self.wakers.push(waker);
         Ok(())
     }
 
@@ -180,8 +179,9 @@ impl Relay {
                 continue;
             }
             let (registry, stop) = (Arc::clone(&self.registry), self.stopper.watch());
-            self.fronts
-                .spawn(format!("http-{thread}"), move || http::run(listeners, &registry, &stop))?;
+            self.fronts.spawn_with(format!("http-{thread}"), runtime, move |runtime| {
+                http::run(&runtime, listeners, &registry, &stop)
+            })?;
         }
         Ok(())
     }
@@ -194,7 +194,9 @@ impl Relay {
             stop: self.admin_stopper.watch(),
             registry: Arc::clone(&self.registry),
         };
-        self.admin.spawn("admin".to_owned(), move || http::run_admin(admin))
+        self.admin.spawn_with("admin".to_owned(), runtime, move |runtime| {
+            http::run_admin(&runtime, admin)
+        })
     }
 
     /// Tells of every thread that ends: while nobody has said stop, that is a ring that failed or
@@ -223,8 +225,18 @@ impl Relay {
         self.senders.join();
         self.admin_stopper.stop(Instant::now());
         self.admin.join();
+        for Ended { thread, error } in self.ended.try_iter() {
+            if let Some(error) = error {
+                tracing::error!(thread, error, "a thread failed while the relay was stopping");
+            }
+        }
         Books::read(&self.registry)
     }
+}
+
+/// What an HTTP thread works with: its ring.
+fn runtime() -> io::Result<(tokio_uring::Runtime, ())> {
+    Ok((tokio_uring::Runtime::new(&tokio_uring::builder())?, ()))
 }
 
 /// Where all UDP outputs of a listener share one `mtu`, batches are laid out for it.

@@ -71,8 +71,8 @@ mod tests {
             newlines: bool,
         ) {
             let end = if newlines { "\n" } else { "x" };
-            let joined: String = parts.iter().map(|part| format!("{part}{end}")).collect();
-            let payload = joined + &last;
+            let whole: String = parts.iter().map(|part| format!("{part}{end}")).collect();
+            let payload = whole + &last;
             let payload = payload.as_bytes();
             if is_one_run(payload, 8) {
                 let one_by_one: Vec<_> = datagrams(payload, Some(8)).flat_map(lines).collect();

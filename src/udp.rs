@@ -81,9 +81,18 @@ impl Worker {
     /// # Errors
     /// The ring's: those after which no datagram can be received any more.
     pub fn run(mut self) -> io::Result<()> {
+        let ended = self.receive().and_then(|()| self.take_what_is_queued());
+        // What was taken goes on to the backends, even if the ring has failed.
+        self.intake.hand_over();
+        self.intake.fanout.wake();
+        ended
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
         while !self.stop.requested() {
             let (want, wait) = (self.gather.want(), self.gather.wait());
-            let Turn { waited, completions, bytes } = self.turn(want, wait, IDLE)?;
+            let Turn { waited, completions, bytes } =
+                self.turn(want, wait, self.intake.idle(wait))?;
             let hand_over = self.gather.turned(waited, completions, bytes);
             self.intake.hand = if self.gather.is_busy() { Hand::Queue } else { Hand::Direct };
             if hand_over {
@@ -94,7 +103,7 @@ impl Worker {
                 self.intake.count_kernel_drops(sys::kernel_drops(self.ring.as_fd())?);
             }
         }
-        self.take_what_is_queued()
+        Ok(())
     }
 
     /// One wait, and all that came.
@@ -115,8 +124,6 @@ impl Worker {
         while self.turn(1, Duration::ZERO, LAST_LOOK)?.completions > 0 {
             self.intake.fanout.wake();
         }
-        self.intake.hand_over();
-        self.intake.fanout.wake();
         self.intake.count_kernel_drops(sys::kernel_drops(self.ring.as_fd())?);
         Ok(())
     }
@@ -184,6 +191,12 @@ impl Intake {
         self.metrics.lines.add(lines);
     }
 
+    /// How long to wait for anything at all: lines that lie here already wait no longer than they
+    /// may gather, though no datagram follows them.
+    fn idle(&self, wait: Duration) -> Duration {
+        if self.builder.is_empty() { IDLE } else { wait }
+    }
+
     /// The stamp of one datagram: `stamped` remembers the last one, and which datagram's it is.
     fn stamp(&mut self, datagram: usize, stamped: &mut Option<(usize, i64)>) -> i64 {
         match *stamped {
@@ -203,9 +216,58 @@ impl Intake {
         }
     }
 
+    /// A datagram carries the counter of the moment when it was queued, which may be before the
+    /// counter itself was last read: a `total` that is behind tells nothing new.
     fn count_kernel_drops(&mut self, total: u32) {
         let new = total.wrapping_sub(self.kernel_drops_seen);
-        self.kernel_drops_seen = total;
-        self.metrics.kernel_drops.add(u64::from(new));
+        if new <= u32::MAX / 2 {
+            self.kernel_drops_seen = total;
+            self.metrics.kernel_drops.add(u64::from(new));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Pool;
+
+    fn intake() -> Intake {
+        Intake {
+            fanout: Fanout::new(Vec::new()),
+            builder: BatchBuilder::new(Pool::new(1, 1024), None),
+            hand: Hand::Direct,
+            precision: Precision::Nanosecond,
+            line_limit: None,
+            metrics: Arc::default(),
+            stamper: Stamper::default(),
+            kernel_drops_seen: 0,
+        }
+    }
+
+    #[test]
+    fn lines_that_were_kept_do_not_wait_for_an_idle_time() {
+        let (mut intake, wait) = (intake(), Duration::from_micros(50));
+        assert_eq!(intake.idle(wait), IDLE);
+        intake.take_lines(b"m f=1 1", 7);
+        assert_eq!(intake.idle(wait), wait);
+        intake.hand_over();
+        assert_eq!(intake.idle(wait), IDLE);
+    }
+
+    #[test]
+    fn an_older_reading_of_the_drop_counter_counts_nothing() {
+        let mut intake = intake();
+        let mut counted = |total| {
+            intake.count_kernel_drops(total);
+            intake.metrics.kernel_drops.get()
+        };
+        assert_eq!(counted(10), 10);
+        // A datagram carries the counter of the moment when it was queued.
+        assert_eq!(counted(7), 10);
+        assert_eq!(counted(12), 12);
+        assert_eq!(counted(u32::MAX / 2), u64::from(u32::MAX / 2));
+        assert_eq!(counted(u32::MAX - 1), u64::from(u32::MAX) - 1);
+        assert_eq!(counted(2), u64::from(u32::MAX) + 3, "it wraps");
     }
 }

@@ -4,9 +4,9 @@ use super::address::{self, Location};
 use super::check::count;
 use super::outside::Outside;
 use super::raw::Section;
-use super::schema::HTTP_ONLY;
+use super::schema::{BACKLOG_ONLY, HTTP_ONLY};
 use super::security;
-use super::{Database, Dialect, HttpTarget, Output, Target, UdpTarget};
+use super::{Backlog, Database, DeadLetters, Dialect, HttpTarget, Output, Target, UdpTarget};
 use std::sync::Arc;
 
 /// Each output has a queue and threads of its own.
@@ -171,6 +171,7 @@ fn http_target(section: Section<'_>, location: &str, outside: &dyn Outside) -> O
     let timeout = section.duration("timeout");
     let batch_bytes_max = count(section, "max-batch-kb") * KIB;
     let in_flight_max = count(section, "max-in-flight");
+    let backlog = backlog(section);
     let dialect = dialect(section);
     let location = match address::http_location(location) {
         Ok(location) => location,
@@ -198,7 +199,33 @@ fn http_target(section: Section<'_>, location: &str, outside: &dyn Outside) -> O
         batch_bytes_max,
         in_flight_max,
         database: None,
+        backlog,
     })
+}
+
+/// `None` without a buffer. A wrong value is reported, and yields something nevertheless.
+fn backlog(section: Section<'_>) -> Option<Backlog> {
+    let bytes_max = section.integer("buffer-size-mb") * MIB;
+    if bytes_max == 0 {
+        for key in BACKLOG_ONLY.into_iter().filter(|key| section.has(key)) {
+            section.wrong(key, "has no use without a backlog; give `buffer-size-mb`, or remove it");
+        }
+        return None;
+    }
+    let keep_refused = match section.text("on-refused") {
+        None | Some("keep") => true,
+        Some("drop") => false,
+        Some(_) => {
+            section.wrong("on-refused", "is not known; give \"keep\" or \"drop\"");
+            true
+        }
+    };
+    let dead_letters = section.text("dead-letter-dir").map(|dir| DeadLetters {
+        dir: dir.into(),
+        bytes_max: section.integer("dead-letter-size-mb") * MIB,
+    });
+    let delay_max = section.duration("max-delay-interval");
+    Some(Backlog { bytes_max, delay_max, keep_refused, dead_letters })
 }
 
 /// The endpoints of a backend.

@@ -112,6 +112,9 @@ pub(super) static HTTP_OUTPUT: Table = Table {
         MAX_IN_FLIGHT,
         BUFFER_SIZE,
         MAX_DELAY,
+        ON_REFUSED,
+        DEAD_LETTER_DIR,
+        DEAD_LETTER_SIZE,
         SKIP_TLS,
         CA_FILE,
         CLIENT_PEM,
@@ -163,6 +166,9 @@ pub(super) static UDP_OUTPUT: Table = Table {
         MAX_IN_FLIGHT,
         BUFFER_SIZE,
         MAX_DELAY,
+        ON_REFUSED,
+        DEAD_LETTER_DIR,
+        DEAD_LETTER_SIZE,
         SKIP_TLS,
         CA_FILE,
         CLIENT_PEM,
@@ -185,8 +191,13 @@ pub(super) static FILTER: Table = Table {
     ],
 };
 
+/// Keys that only an output with a backlog has a use for. `max-delay-interval` is not among them:
+/// the Go relay's sample files give it without a buffer.
+pub(super) const BACKLOG_ONLY: [&str; 3] =
+    [ON_REFUSED.name, DEAD_LETTER_DIR.name, DEAD_LETTER_SIZE.name];
+
 /// Keys of a `[[udp.output]]` that only an output by HTTP has a use for.
-pub(super) const HTTP_ONLY: [&str; 20] = [
+pub(super) const HTTP_ONLY: [&str; 23] = [
     TYPE.name,
     "database",
     "retention-policy",
@@ -198,6 +209,9 @@ pub(super) const HTTP_ONLY: [&str; 20] = [
     MAX_IN_FLIGHT.name,
     BUFFER_SIZE.name,
     MAX_DELAY.name,
+    ON_REFUSED.name,
+    DEAD_LETTER_DIR.name,
+    DEAD_LETTER_SIZE.name,
     SKIP_TLS.name,
     CA_FILE.name,
     CLIENT_PEM.name,
@@ -232,6 +246,9 @@ const MAX_IN_FLIGHT: Key = integer("max-in-flight", 8, 1, 256);
 const BUFFER_SIZE: Key = integer("buffer-size-mb", 0, 0, 65_536);
 const MAX_DELAY: Key =
     duration("max-delay-interval", secs(10), Duration::from_millis(1), secs(3_600));
+const ON_REFUSED: Key = text("on-refused");
+const DEAD_LETTER_DIR: Key = text("dead-letter-dir");
+const DEAD_LETTER_SIZE: Key = integer("dead-letter-size-mb", 16, 1, 65_536);
 const SKIP_TLS: Key = Key { name: "skip-tls-verification", kind: Kind::Boolean };
 
 const CA_FILE: Key = text("ca-file");

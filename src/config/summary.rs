@@ -1,8 +1,8 @@
 //! What a configuration would run, for `-check` and for the log at start.
 
 use super::{
-    Ack, Config, Connections, Dialect, HttpListener, HttpTarget, Output, Rate, Target, UdpListener,
-    duration,
+    Ack, Backlog, Config, Connections, Dialect, HttpListener, HttpTarget, Output, Rate, Target,
+    UdpListener, duration,
 };
 use crate::tls::{ClientFiles, ServerFiles};
 use std::fmt;
@@ -150,6 +150,7 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
         batch_bytes_max,
         in_flight_max,
         database,
+        backlog,
         ..
     } = target;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -185,7 +186,22 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
         }
     }
     write!(f, ", timeout {}, ", duration::show(*timeout))?;
-    write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)
+    write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)?;
+    backlog.as_ref().map_or(Ok(()), |kept| backlog_of(f, kept))
+}
+
+fn backlog_of(f: &mut fmt::Formatter<'_>, backlog: &Backlog) -> fmt::Result {
+    let Backlog { bytes_max, delay_max, keep_refused, dead_letters } = backlog;
+    write!(f, ", backlog {} MiB, ", bytes_max / MIB_U64)?;
+    write!(f, "tried again at least every {}", duration::show(*delay_max))?;
+    if !keep_refused {
+        write!(f, ", refused writes dropped")?;
+    }
+    if let Some(letters) = dead_letters {
+        let mib = letters.bytes_max / MIB_U64;
+        write!(f, ", dead letters to {} up to {mib} MiB", letters.dir.display())?;
+    }
+    Ok(())
 }
 
 fn client_files(f: &mut fmt::Formatter<'_>, files: &ClientFiles) -> fmt::Result {

@@ -15,8 +15,9 @@ pub(super) enum Failure {
     Unavailable,
 }
 
-/// Waits until enough backends have delivered. Otherwise gives, once all have answered, what the
-/// first backend in the file's order that refused said: the same answer whoever was faster.
+/// Waits until enough backends have delivered, or keep it in their backlogs. Otherwise gives, once
+/// all have answered, what the first backend in the file's order that refused said: the same
+/// answer whoever was faster.
 /// A backend whose filter lets nothing pass is not asked, and not counted.
 pub(super) async fn settle(mut answers: Answers, ack: Ack) -> Result<(), Failure> {
     let mut missing = match ack {
@@ -32,7 +33,8 @@ pub(super) async fn settle(mut answers: Answers, ack: Ack) -> Result<(), Failure
             return Err(failure.unwrap_or(Failure::Unavailable));
         };
         match answer {
-            Answer::Delivered => missing -= 1,
+            // What a backend keeps in its backlog it will get.
+            Answer::Delivered | Answer::Buffered => missing -= 1,
             Answer::Refused(refusal) => {
                 if refused.as_ref().is_none_or(|(first, _)| output < *first) {
                     refused = Some((output, refusal));
@@ -47,7 +49,7 @@ pub(super) async fn settle(mut answers: Answers, ack: Ack) -> Result<(), Failure
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Answer::{Delivered, Refused, Unavailable};
+    use Answer::{Buffered, Delivered, Refused, Unavailable};
     use bytes::Bytes;
     use tokio::sync::mpsc;
 
@@ -75,6 +77,7 @@ mod tests {
     #[test]
     fn one_delivery_is_enough_and_refusals_are_ranked_by_output() {
         assert_eq!(outcome(Ack::Any, vec![(1, refusal(400)), (0, Delivered)]), Ok(()));
+        assert_eq!(outcome(Ack::All, vec![(1, Delivered), (0, Buffered)]), Ok(()));
         let late_first = vec![(2, refusal(404)), (1, refusal(400)), (0, Unavailable)];
         assert_eq!(outcome(Ack::Any, late_first), Err(Some(400)));
         assert_eq!(outcome(Ack::Any, vec![(0, Unavailable), (1, Unavailable)]), Err(None));

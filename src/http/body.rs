@@ -37,6 +37,10 @@ impl Budget {
         Self { bytes_max, held: AtomicUsize::new(0) }
     }
 
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Bytes held now.
     #[must_use]
     pub fn held(&self) -> usize {
@@ -145,6 +149,11 @@ impl Held {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// How many bytes it was said to hold in the end.
+    pub(super) fn expected(&self) -> usize {
+        self.expected
     }
 
     /// Lets go of the budget: from here on a queue's limit bounds the bytes.

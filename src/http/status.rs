@@ -2,8 +2,8 @@
 
 use super::Front;
 use super::answer::{self, Answer};
-use crate::config::{Output, Target};
-use crate::metrics::{Backend, Drop};
+use crate::config::{HttpTarget, Output, Target};
+use crate::metrics::{Backend, Drop, State};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ fn of(output: &Output, metrics: &Backend) -> Value {
         .into_iter()
         .map(|why| (why.label().to_owned(), metrics.dropped[why as usize].get().into()))
         .collect();
-    json!({
+    let mut status = json!({
         "location": location,
         "queue": {
             "lines": metrics.owed.lines(),
@@ -47,5 +47,14 @@ fn of(output: &Output, metrics: &Backend) -> Value {
             "delivered": metrics.delivered.get(),
             "dropped": dropped,
         },
-    })
+    });
+    // As the Go relay shows a backend that has a buffer.
+    if let Target::Http(HttpTarget { backlog: Some(backlog), .. }) = &output.target {
+        let state = metrics.backlog.state();
+        status["buffering"] = u8::from(state != State::Up).into();
+        status["maxSize"] = backlog.bytes_max.into();
+        status["size"] = metrics.owed.backlog_bytes().into();
+        status["state"] = state.label().into();
+    }
+    status
 }

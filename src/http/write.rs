@@ -1,7 +1,7 @@
 //! `/write` and `/api/v2/write`: line protocol in, to every backend of the listener.
 //!
-//! The client is answered as soon as enough backends have its points (`ack`); the others go on
-//! without it.
+//! The client is answered as soon as enough backends, or their backlogs, have its points (`ack`);
+//! the others go on without it.
 
 use super::ack::{self, Failure};
 use super::answer::{self, Answer, Form};

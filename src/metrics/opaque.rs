@@ -1,6 +1,7 @@
 //! The books of writes that have no lines: Prometheus remote writes, in bodies.
 
-use super::{Counter, Drop, SharedCounter};
+use super::{Backend, Counter, Drop, SharedCounter};
+use crate::batch::Batch;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is counted of a backend's opaque writes, in bodies: they have books of their own.
@@ -35,5 +36,36 @@ impl Gauge {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Backend {
+    /// Counts what a front offers, before it is pushed.
+    pub fn take(&self, batch: &Batch) {
+        self.taken.add(batch.lines());
+        if batch.is_opaque() {
+            self.opaque.taken.add(1);
+            self.opaque.queued.increment();
+        }
+    }
+
+    /// Counts what the backend has.
+    pub fn deliver(&self, batch: &Batch) {
+        if batch.is_opaque() {
+            self.opaque.delivered.add(1);
+            self.opaque.queued.decrement();
+            return;
+        }
+        self.delivered.add(batch.lines());
+        self.delivered_bytes.add(batch.bytes().len() as u64);
+    }
+
+    /// Counts what is dropped for `why`.
+    pub fn drop_batch(&self, why: Drop, batch: &Batch) {
+        if batch.is_opaque() {
+            self.opaque.dropped[why as usize].add(1);
+            self.opaque.queued.decrement();
+        }
+        self.drop_lines(why, batch.lines());
     }
 }

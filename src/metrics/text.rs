@@ -4,7 +4,8 @@
 //! Every metric has a row in `docs/metrics.md`; a test compares the two.
 
 use super::{
-    Backend, Counter, Drop, Endpoint, Histogram, HttpWorker, Registry, SharedCounter, UdpWorker,
+    Backend, Counter, Drop, Endpoint, Histogram, HttpWorker, Registry, SharedCounter, State,
+    UdpWorker,
 };
 use crate::line::Reason;
 use std::fmt::Write;
@@ -116,14 +117,15 @@ fn http(text: &mut Text, registry: &Registry) {
 type Read = fn(&Backend) -> u64;
 
 #[rustfmt::skip]
-const BACKEND: [(&str, &str, &str, Read); 12] = [
+const BACKEND: [(&str, &str, &str, Read); 18] = [
     ("backend_lines_taken_total", "counter", "Lines offered to the backend.", |b| b.taken.get()),
     ("backend_lines_filtered_total", "counter", "Lines that the filter kept from the backend.",
         |b| b.filtered.get()),
     ("backend_lines_delivered_total", "counter", "Lines answered 2xx, or sent by UDP.",
         |b| b.delivered.get()),
     ("backend_bytes_delivered_total", "counter", "Their bytes.", |b| b.delivered_bytes.get()),
-    ("backend_queue_lines", "gauge", "Lines waiting or in flight.", |b| b.owed.lines()),
+    ("backend_queue_lines", "gauge", "Lines waiting, in flight or in the backlog.",
+        |b| b.owed.lines()),
     ("backend_queue_bytes", "gauge", "Their bytes.", |b| b.owed.bytes()),
     ("backend_opaque_taken_total", "counter", "Opaque bodies offered to the backend.",
         |b| b.opaque.taken.get()),
@@ -136,6 +138,17 @@ const BACKEND: [(&str, &str, &str, Read); 12] = [
         |b| b.udp_refused.get()),
     ("backend_send_errors_total", "counter", "UDP sends that failed otherwise.",
         |b| b.send_errors.get()),
+    ("backend_lines_buffered_total", "counter", "Lines taken into the backlog.",
+        |b| b.backlog.lines.get()),
+    ("backend_backlog_lines", "gauge", "Lines in the backlog.", |b| b.owed.backlog_lines()),
+    ("backend_backlog_bytes", "gauge", "Their bytes.", |b| b.owed.backlog_bytes()),
+    ("backend_backlog_oldest_timestamp_seconds", "gauge",
+        "When the oldest write in the backlog was taken; 0 if it is empty.",
+        |b| b.backlog.oldest_s().unwrap_or(0)),
+    ("backend_retries_total", "counter", "Requests that failed and are tried again.",
+        |b| b.backlog.retries.get()),
+    ("backend_dead_letter_lines_total", "counter", "Lines written to the dead-letter file.",
+        |b| b.backlog.dead_letters.get()),
 ];
 
 fn backends(text: &mut Text, registry: &Registry) {
@@ -151,6 +164,15 @@ fn backends(text: &mut Text, registry: &Registry) {
     let name = "backend_opaque_dropped_total";
     text.family(name, "counter", "Opaque bodies that did not reach the backend.");
     dropped(text, name, registry, |backend| &backend.opaque.dropped);
+    let name = "backend_state";
+    text.family(name, "gauge", "1 for the state that the backend is in.");
+    for backend in &registry.backends {
+        let [relay, output] = labels(backend);
+        for state in State::ALL {
+            let is = u8::from(backend.backlog.state() == state);
+            text.sample(name, &[relay, output, ("state", state.label())], is);
+        }
+    }
     let name = "backend_requests_total";
     text.family(name, "counter", "HTTP requests sent, by answer.");
     for backend in &registry.backends {

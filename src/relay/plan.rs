@@ -2,6 +2,7 @@
 
 use super::StartError;
 use crate::backend;
+use crate::backend::http::DeadLetterFile;
 use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
 use crate::control::{self, Command};
 use crate::dialect;
@@ -44,10 +45,16 @@ pub(super) struct Sender {
 }
 
 /// How a sender thread sends.
-#[expect(clippy::large_enum_variant, reason = "there are few, made at start")]
 pub(super) enum Transport {
     Udp(Arc<backend::udp::Transport>),
-    Http(HttpTarget, mpsc::Receiver<Command>),
+    Http(Box<HttpWay>),
+}
+
+/// What an HTTP backend's thread is given.
+pub(super) struct HttpWay {
+    pub(super) target: HttpTarget,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) dead_letters: Option<DeadLetterFile>,
 }
 
 impl Plan {
@@ -84,7 +91,7 @@ impl Plan {
             let destination = destination(&output.target, listener.precision);
             self.output(&listener.name, output, destination)
         });
-        let fanout = Fanout::new(outputs.collect());
+        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
         self.udp.push(Bound { sockets, listener, fanout });
         Ok(())
     }
@@ -100,7 +107,7 @@ impl Plan {
         let outputs = listener.outputs.iter();
         let outputs =
             outputs.map(|output| self.output(&listener.name, output, Destination::default()));
-        let fanout = Fanout::new(outputs.collect());
+        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
         self.http.push(Bound { sockets, listener, fanout });
         Ok(())
     }
@@ -119,7 +126,7 @@ impl Plan {
         relay: &Arc<str>,
         output: &config::Output,
         destination: Destination,
-    ) -> Output {
+    ) -> Result<Output, StartError> {
         let limits = Limits { items_max: QUEUED_WRITES, bytes_max: output.queue_bytes_max };
         let (push, pop) = queue::bounded(limits);
         let owed = Arc::clone(push.owed());
@@ -146,12 +153,13 @@ impl Plan {
                     .collect();
                 let (give, commands) = control::channel();
                 control = Some(give);
-                (Transport::Http(target, commands), None)
+                let dead_letters = dead_letters(&target, relay, &output.name)?;
+                (Transport::Http(Box::new(HttpWay { target, commands, dead_letters })), None)
             }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
         let (filter, destination) = (output.filter.clone(), Arc::new(destination));
-        Output { queue: push, metrics, direct, filter, dialect, destination, apis, control }
+        Ok(Output { queue: push, metrics, direct, filter, dialect, destination, apis, control })
     }
 }
 
@@ -166,6 +174,22 @@ fn destination(target: &Target, precision: Precision) -> Destination {
         }
         _ => Destination::default(),
     }
+}
+
+fn dead_letters(
+    target: &HttpTarget,
+    relay: &str,
+    backend: &str,
+) -> Result<Option<DeadLetterFile>, StartError> {
+    let config = target.backlog.as_ref().and_then(|backlog| backlog.dead_letters.as_ref());
+    let open = |config: &config::DeadLetters| {
+        DeadLetterFile::open(config, relay, backend).map_err(|error| StartError::DeadLetters {
+            name: backend.to_owned(),
+            dir: config.dir.clone(),
+            error,
+        })
+    };
+    config.map(open).transpose()
 }
 
 /// The line that tells people and tests which port was bound.

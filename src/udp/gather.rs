@@ -54,8 +54,8 @@ impl Gather {
     }
 
     /// Takes in what a turn brought after it had `waited`; answers whether a partial batch shall
-    /// be handed over now. It may be kept only while turns are full, for the next one then follows
-    /// at once.
+    /// be handed over now. It may be kept only while turns are full, for the next turn then
+    /// follows at once.
     pub fn turned(&mut self, waited: Duration, completions: usize, bytes: usize) -> bool {
         let full = completions >= self.want;
         self.busy = full && waited < BUSY_WAIT;

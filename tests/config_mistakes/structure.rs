@@ -1,6 +1,6 @@
 //! Mistakes of the file as a whole: clashes, gaps, and what this version does not serve.
 
-use super::{each, http, http_output, udp, udp_output, words};
+use super::{each, http, http_output, udp, words};
 use ringrelay::config::Config;
 
 #[test]
@@ -59,22 +59,6 @@ fn too_few_and_too_many() {
             "f:1: [[udp]]: has no output; write its backend as a table [[udp.output]]",
         ),
     ]);
-}
-
-#[test]
-fn what_this_version_does_not_serve() {
-    for (text, start) in [
-        (http_output("buffer-size-mb = 100"), "f:4: buffer-size-mb = 100: "),
-        (
-            udp_output("buffer-size-mb = 1\nlocation = 'http://h/'\ndatabase = 'd'"),
-            "f:4: buffer-size-mb = 1: ",
-        ),
-    ] {
-        let error = words(&text);
-        let expected = format!("{start}is not served by this version yet; ");
-        assert!(error.starts_with(&expected), "{error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
-    }
 }
 
 #[test]

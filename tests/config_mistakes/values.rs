@@ -91,6 +91,15 @@ fn numbers_and_durations() {
         ),
         (http_output("timeout = '0s'"), "f:4: timeout = '0s': is out of bounds; give 1ms to 1h"),
         (
+            http_output("buffer-size-mb = 1\non-refused = 'retry'"),
+            "f:5: on-refused = 'retry': is not known; give \"keep\" or \"drop\"",
+        ),
+        (
+            http_output("dead-letter-dir = '/x'"),
+            "f:4: dead-letter-dir = '/x': has no use without a backlog; \
+             give `buffer-size-mb`, or remove it",
+        ),
+        (
             http_output("max-delay-interval = '2h'"),
             "f:4: max-delay-interval = '2h': is out of bounds; give 1ms to 1h",
         ),

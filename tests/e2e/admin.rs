@@ -4,6 +4,8 @@ use crate::harness::{
     Client, HttpBackend, Relay, Reply, http_listener, http_output, numbered, wait_until,
 };
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
@@ -151,4 +153,47 @@ fn a_flush_drops_what_waits_now_and_nothing_later() {
     assert_eq!(slow.lines(), [lines[0].clone(), lines[5].clone()]);
     let books = relay.finish().books("in", "slow");
     assert_eq!((books.taken, books.delivered, books.dropped("flushed")), (6, 2, 4));
+}
+
+#[test]
+fn a_flush_drops_the_backlog_and_status_shows_it() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let backend = HttpBackend::start(move |_| {
+        Reply::status(if is_up.load(Ordering::Acquire) { 204 } else { 503 })
+    });
+    let more = "buffer-size-mb = 1\nmax-delay-interval = \"500ms\"";
+    let paths = "endpoints = { write = \"/write\", write_prom = \"/prom\" }";
+    let location = format!("name = \"a\"\nlocation = \"http://{}/\"\n", backend.addr());
+    let output = format!("{location}{paths}\n{more}\n");
+    let relay = Relay::start(&http_listener("in", "", &[output]));
+    for line in numbered("lost", 5) {
+        assert_eq!(relay.client("in").write("db=d", line).status(), 204, "it is kept");
+    }
+    let prom = ("POST", "/api/v1/prom/write?db=d");
+    let kept = relay.client("in").request(prom.0, prom.1, &[], b"opaque");
+    assert_eq!(kept.status(), 204, "it is kept too");
+    let status = || -> Value {
+        let answer = relay.client("in").get("/status");
+        serde_json::from_slice(&answer.body).expect("JSON")
+    };
+    let before = &status()["status"]["a"];
+    assert_eq!((&before["buffering"], &before["maxSize"]), (&json!(1), &json!(1 << 20)));
+    assert!(before["size"].as_u64().is_some_and(|bytes| bytes > 300), "{before}");
+    wait_until("nothing to be in flight", || {
+        let answer = relay.client("in").request("POST", "/admin/flush", &[], b"");
+        assert_eq!(answer.status(), 200);
+        status()["status"]["a"]["queue"]["bytes"] == 0
+    });
+    assert_eq!(status()["status"]["a"]["size"], 0);
+    up.store(true, Ordering::Release);
+    let later = numbered("later", 3);
+    for line in &later {
+        assert_eq!(relay.client("in").write("db=d", line).status(), 204);
+    }
+    wait_until("the backend to be up", || status()["status"]["a"]["buffering"] == 0);
+    assert_eq!(backend.wait_for_lines(3), later, "nothing that came later is eaten");
+    assert_eq!(relay.metrics().opaque_books("in", "a").dropped("flushed"), 1);
+    let books = relay.finish().books("in", "a");
+    assert_eq!((books.taken, books.delivered, books.dropped("flushed")), (8, 3, 5));
 }

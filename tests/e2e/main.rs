@@ -10,6 +10,7 @@ mod harness;
 mod acks;
 mod admin;
 mod answers;
+mod backlog;
 mod filters;
 mod hostile;
 mod http_body;

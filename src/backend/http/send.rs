@@ -14,7 +14,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, RETRY_AFTER,
+    USER_AGENT,
+};
 use hyper::http::{HeaderValue, Response};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -102,7 +105,8 @@ impl Transport {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        if !self.gate.borrow().is_open(Instant::now()) {
+        // With a backlog, tries are spaced out by the sender loop.
+        if self.target.backlog.is_none() && !self.gate.borrow().is_open(Instant::now()) {
             return Err(Failure::Waiting);
         }
         // Half of the time: the other is for the request, and a connect ends by its own limit.
@@ -161,6 +165,7 @@ impl Transport {
         let (head, mut rest) = response.into_parts();
         let header = |name| head.headers.get(name).map(|v| Bytes::copy_from_slice(v.as_ref()));
         let (content_type, error) = (header(CONTENT_TYPE), header(X_INFLUXDB_ERROR));
+        let retry_after = retry_after(&head.headers);
         let mut body = BytesMut::new();
         let whole = loop {
             let data = match rest.frame().await {
@@ -180,7 +185,7 @@ impl Transport {
         }
         let status = head.status.as_u16();
         let refusal = Refusal { status, content_type, error, body: body.freeze() };
-        Ok(Reply { refusal })
+        Ok(Reply { refusal, retry_after })
     }
 
     /// Keeps a connection for the next request. At most as many as run at once are ever open.
@@ -191,6 +196,12 @@ impl Transport {
             self.idle.borrow_mut().push(connection);
         }
     }
+}
+
+/// `Retry-After` in seconds. As a date it would need the two clocks to agree, and is ignored.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 pub(super) fn transport(error: &hyper::Error) -> Failure {

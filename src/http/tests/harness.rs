@@ -169,8 +169,9 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
         stop: stop.clone(),
     };
     let thread = thread::spawn(move || {
-        let admin = thread::spawn(move || run_admin(admin));
-        run(vec![listener], &registry, &stop)?;
+        let runtime = || tokio_uring::Runtime::new(&tokio_uring::builder());
+        let admin = thread::spawn(move || run_admin(&runtime()?, admin));
+        run(&runtime()?, vec![listener], &registry, &stop)?;
         admin.join().expect("the admin address does not panic")
     });
     Front { address, admin: admin_address, stopper, thread, metrics, bodies, backends, got }
