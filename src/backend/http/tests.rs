@@ -1,187 +1,18 @@
 //! The sender on real sockets, against scripted backends.
 
 mod flush;
-mod stopping;
+mod harness;
+mod kept;
 mod tls;
 
 use super::*;
-use crate::batch::Batch;
-use crate::config::Dialect;
-use crate::control::{self, Control};
-use crate::metrics::Backend;
-use crate::queue::{self, Limits, bounded};
-use crate::stop::Stopper;
-use crate::write::{Answer, Client};
-use bytes::Bytes;
-use std::io::{self, Read, Write as _};
+use crate::write::Answer;
+use harness::*;
+use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver as Requests, channel};
-use std::thread::{self, JoinHandle};
-
-mod kept;
-
-const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Makes the answer to a request, from its number (from 0) and its body. `None` hangs up.
-trait Script: Fn(usize, &str) -> Option<String> + Send + Sync + 'static {}
-impl<F: Fn(usize, &str) -> Option<String> + Send + Sync + 'static> Script for F {}
-
-/// A request as a backend got it.
-#[derive(Debug)]
-struct Request {
-    head: String,
-    body: String,
-    /// On which of the backend's connections, from 0.
-    connection: usize,
-}
-
-/// A backend that answers by `script` and hands over what it got, before it answers.
-fn backend(script: impl Script) -> (SocketAddr, Requests<Request>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    let (got, requests) = channel();
-    let script = Arc::new(script);
-    thread::spawn(move || {
-        let count = Arc::new(AtomicUsize::new(0));
-        for (connection, stream) in listener.incoming().enumerate() {
-            let (got, count, script) = (got.clone(), Arc::clone(&count), Arc::clone(&script));
-            thread::spawn(move || {
-                let mut stream = stream.expect("a connection");
-                while let Some((head, body)) = read_request(&mut stream) {
-                    let body = String::from_utf8(body).expect("text");
-                    let number = count.fetch_add(1, Ordering::Relaxed);
-                    let request = Request { head, body: body.clone(), connection };
-                    // A test that has seen enough is no error.
-                    drop(got.send(request));
-                    let answer = script(number, &body);
-                    let Some(answer) = answer else { return };
-                    if stream.write_all(answer.as_bytes()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    (address, requests)
-}
-
-fn read_request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).ok()?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).expect("a head is ASCII");
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.expect("a known length").parse().expect("a number")];
-    stream.read_exact(&mut body).ok()?;
-    Some((head, body))
-}
-
-fn answer(status: &str) -> Option<String> {
-    Some(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"))
-}
-
-struct Sender {
-    queue: Option<queue::Sender<Write>>,
-    control: Control,
-    metrics: Arc<Backend>,
-    stopper: Stopper,
-    thread: JoinHandle<io::Result<()>>,
-}
-
-fn target(address: SocketAddr) -> HttpTarget {
-    HttpTarget {
-        authority: address.to_string(),
-        write_path: Some("/write".into()),
-        write_prom_path: Some("/api/v1/prom/write".into()),
-        ping_path: "/ping".into(),
-        query_path: "/query".into(),
-        tls: None,
-        authorization: None,
-        gzip: false,
-        dialect: Dialect::V1,
-        timeout: DEADLINE,
-        batch_bytes_max: 100,
-        in_flight_max: 2,
-        database: None,
-        backlog: None,
-    }
-}
-
-fn start(target: HttpTarget) -> Sender {
-    start_with(target, None)
-}
-
-fn start_with(target: HttpTarget, dead_letters: Option<DeadLetterFile>) -> Sender {
-    let (queue, writes) = bounded(Limits { items_max: 1_000, bytes_max: 1 << 20 });
-    let metrics = Arc::new(Backend::new("relay".into(), "out".into(), Arc::clone(queue.owed())));
-    let stopper = Stopper::default();
-    let (control, commands) = control::channel();
-    let (stop, counted) = (stopper.watch(), Arc::clone(&metrics));
-    let thread = thread::spawn(move || {
-        let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
-        run(&runtime, writes, commands, target, dead_letters, counted, stop);
-        Ok(())
-    });
-    Sender { queue: Some(queue), control, metrics, stopper, thread }
-}
-
-impl Sender {
-    /// Queues a line, or several, for a database; gives where the answer comes.
-    fn write(&self, database: &str, line: &str) -> mpsc::Receiver<(usize, Answer)> {
-        let line = format!("{line}\n");
-        let ends = memchr::memchr_iter(b'\n', line.as_bytes());
-        let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
-        let (answers, answer) = mpsc::channel(1);
-        let destination = Destination { query: format!("db={database}"), ..Destination::default() };
-        let write = Write {
-            batch: Batch::from_body(Bytes::from(line), ends),
-            destination: Arc::new(destination),
-            client: Some(Client { output: 0, answers }),
-        };
-        self.metrics.taken.add(write.batch.lines());
-        let queue = self.queue.as_ref().expect("not finished yet");
-        queue.try_push(write).expect("the queue has room");
-        queue.wake();
-        answer
-    }
-
-    /// Closes the queue, waits for the end, and checks that the books close.
-    fn finish(mut self) -> Arc<Backend> {
-        self.queue = None;
-        let end = Instant::now() + DEADLINE;
-        while !self.thread.is_finished() {
-            assert!(Instant::now() < end, "the sender does not end");
-            thread::yield_now();
-        }
-        self.thread.join().expect("the sender does not panic").expect("io_uring works");
-        let metrics = self.metrics;
-        assert_eq!(metrics.taken.get(), metrics.delivered.get() + metrics.dropped_total());
-        assert_eq!((metrics.owed.lines(), metrics.owed.bytes()), (0, 0), "the books close");
-        metrics
-    }
-}
-
-fn dropped(metrics: &Backend, why: Drop) -> u64 {
-    metrics.dropped[why as usize].get()
-}
-
-fn next(requests: &Requests<Request>) -> Request {
-    requests.recv_timeout(DEADLINE).expect("a request comes")
-}
-
-fn settled(mut answer: mpsc::Receiver<(usize, Answer)>) -> Answer {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Ok((_, answer)) = answer.try_recv() {
-            return answer;
-        }
-        assert!(Instant::now() < end, "no answer comes");
-        thread::yield_now();
-    }
-}
+use std::thread;
 
 #[test]
 fn a_request_says_where_it_goes_and_connections_are_kept() {
@@ -391,4 +222,30 @@ fn a_silent_backend_is_given_up_after_the_timeout() {
     peer.read_to_end(&mut got).expect("its connection was closed in order");
     assert!(got.ends_with(b"a f=1 1\n"));
     sender.finish();
+}
+
+#[test]
+fn at_the_deadline_what_is_left_is_dropped_and_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let sender = start(target(listener.local_addr().expect("it is bound")));
+    let answers: Vec<_> = (0..5).map(|n| sender.write("d", &format!("a f={n} 1"))).collect();
+    sender.stopper.stop(Instant::now() + Duration::from_millis(100));
+    for answer in answers {
+        assert!(matches!(settled(answer), Answer::Unavailable));
+    }
+    let metrics = sender.finish();
+    assert_eq!(dropped(&metrics, Drop::Shutdown), 5);
+}
+
+#[test]
+fn what_is_queued_before_the_end_is_still_sent() {
+    let (address, requests) = backend(|_, _| answer("204 No Content"));
+    let sender = start(target(address));
+    for n in 0..50 {
+        drop(sender.write(&format!("d{}", n % 7), &format!("a f={n} 1")));
+    }
+    sender.stopper.stop(Instant::now() + DEADLINE);
+    assert_eq!(sender.finish().delivered.get(), 50);
+    let lines: usize = requests.try_iter().map(|request| request.body.lines().count()).sum();
+    assert_eq!(lines, 50);
 }

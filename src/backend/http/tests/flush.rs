@@ -1,6 +1,7 @@
 //! What a flush drops, and what it spares.
 
 use super::*;
+use crate::control;
 
 #[test]
 fn a_flush_drops_what_waits_and_spares_what_is_in_flight() {

@@ -133,7 +133,7 @@ fn retry_after_is_honoured() {
 }
 
 /// Answers 404 to the first three requests for its lines, and keeps others going.
-fn missing_database(keep_refused: bool) -> (Sender, Requests<Request>) {
+fn missing_database(keep_refused: bool) -> (Sending, Requests<Request>) {
     let count = AtomicUsize::new(0);
     let (address, requests) = backend(move |_, body| {
         match body.starts_with('a') && count.fetch_add(1, Ordering::Relaxed) < 3 {
