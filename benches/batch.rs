@@ -5,7 +5,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use ringrelay::batch::{BatchBuilder, Pool};
 use ringrelay::line::{Item, Lines};
-use ringrelay::segment::datagrams;
+use ringrelay::segment::{datagrams, is_one_run};
 use ringrelay::timestamp::Precision;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
@@ -41,6 +41,7 @@ fn builder(laid_out: bool) -> BatchBuilder {
 }
 
 fn take(builder: &mut BatchBuilder, payload: &[u8], stride: Option<usize>) {
+    let stride = stride.filter(|&stride| !is_one_run(payload, stride));
     for datagram in datagrams(payload, stride) {
         for item in Lines::new(datagram, Precision::Nanosecond) {
             let Item::Line(line) = item else { continue };

@@ -7,6 +7,7 @@
 pub mod http;
 pub mod udp;
 
+use crate::batch::Batch;
 use crate::metrics::{self, Drop};
 use crate::queue::Weigh;
 use crate::write::{Answer, Refusal, Write};
@@ -24,11 +25,21 @@ pub enum Outcome {
 
 /// Settles one write: counts it, takes it off the gauge, answers its client.
 pub fn settle(metrics: &metrics::Backend, write: &Write, outcome: Outcome) {
-    let lines = write.batch.lines();
-    let answer = match outcome {
+    let answer = book(metrics, &write.batch, outcome);
+    metrics.owed.settle(write.bytes(), write.batch.lines());
+    if let Some(client) = &write.client {
+        client.answer(answer);
+    }
+}
+
+/// Counts what became of a batch, and gives the answer for whoever waits. The gauge is left to
+/// the caller.
+fn book(metrics: &metrics::Backend, batch: &Batch, outcome: Outcome) -> Answer {
+    let lines = batch.lines();
+    match outcome {
         Outcome::Delivered => {
             metrics.delivered.add(lines);
-            metrics.delivered_bytes.add(write.batch.bytes().len() as u64);
+            metrics.delivered_bytes.add(batch.bytes().len() as u64);
             Answer::Delivered
         }
         Outcome::Refused(refusal) => {
@@ -39,9 +50,5 @@ pub fn settle(metrics: &metrics::Backend, write: &Write, outcome: Outcome) {
             metrics.drop_lines(why, lines);
             Answer::Unavailable
         }
-    };
-    metrics.owed.settle(write.bytes(), lines);
-    if let Some(client) = &write.client {
-        client.answer(answer);
     }
 }

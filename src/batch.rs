@@ -76,6 +76,18 @@ impl Batch {
         self.ends.len() as u64
     }
 
+    /// The lines one by one, each without its `\n` and without padding.
+    pub fn each_line(&self) -> impl Iterator<Item = &[u8]> {
+        let bytes = self.bytes();
+        self.ends.iter().scan(0, move |start, &end| {
+            let line = &bytes[*start..end as usize];
+            *start = end as usize;
+            // A whole line ends with its timestamp: what newlines follow are no part of it.
+            let len = line.iter().rposition(|&byte| byte != b'\n').map_or(0, |last| last + 1);
+            Some(&line[..len])
+        })
+    }
+
     /// What the batch occupies in memory, in bytes, for as long as anybody holds it.
     #[must_use]
     pub fn footprint(&self) -> usize {

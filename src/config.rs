@@ -8,24 +8,30 @@
 mod address;
 mod check;
 mod duration;
+mod filters;
 mod later;
 mod output;
+mod outside;
 mod problem;
 mod raw;
 mod schema;
+mod security;
 mod summary;
 
 pub use problem::{ConfigError, Problem};
 pub use summary::Summary;
 
+use crate::filter::Filter;
+use crate::secret::Secret;
 use crate::timestamp::Precision;
-use check::Resolve;
+use crate::tls;
+use outside::{Host, Nothing, Outside};
 use problem::Report;
 use raw::Section;
 use std::fs::File;
-use std::io::{self, Read};
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use toml::de::DeTable;
@@ -48,20 +54,36 @@ pub struct Config {
 /// One `[[http]]` listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HttpListener {
-    /// `name`; default `http://BIND-ADDR`.
+    /// `name`; default `http://BIND-ADDR`, `https://BIND-ADDR` with TLS.
     pub name: Arc<str>,
     /// `bind-addr`; a missing host means all addresses of both families (`[::]`).
     pub bind: SocketAddr,
+    /// `ssl-combined-pem` and `client-ca-file`, read; without the former, clients speak no TLS.
+    pub tls: Option<Arc<tls::Acceptor>>,
     /// `default-ping-response`; default 204.
     pub ping_status: u16,
     /// `default-retention-policy`: the `rp` of a write that names none.
     pub default_retention_policy: Option<String>,
+    /// `ack`: how many backends must have a write before its client is told so; default any.
+    pub ack: Ack,
     /// `max-body-size-mb`: the largest body, after inflating; default 32 MiB.
     pub body_bytes_max: usize,
     /// `max-bodies-size-mb`: what all bodies being read may hold together; default 64 MiB.
     pub bodies_bytes_max: usize,
     /// The backends, in the file's order.
     pub outputs: Vec<Output>,
+}
+
+/// How many backends make a write a success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ack {
+    /// One, as in the Go relays.
+    #[default]
+    Any,
+    /// More than half of them.
+    Quorum,
+    /// Every one.
+    All,
 }
 
 /// One `[[udp]]` listener.
@@ -90,16 +112,20 @@ pub struct Output {
     pub name: Arc<str>,
     /// `queue-size-mb`: bytes that may wait for this backend in memory; default 16 MiB.
     pub queue_bytes_max: u64,
+    /// What the `[[filter]]` tables that name it let pass; `None` is everything. Outputs of the
+    /// same filters share one.
+    pub filter: Option<Arc<Filter>>,
     /// Where the lines go.
     pub target: Target,
 }
 
 /// The transport of a backend.
+#[expect(clippy::large_enum_variant, reason = "one per output, made once")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     /// `location = "host:port"` of a `[[udp.output]]`.
     Udp(UdpTarget),
-    /// `location = "http://..."`.
+    /// `location = "http://..."` or `"https://..."`.
     Http(HttpTarget),
 }
 
@@ -117,20 +143,69 @@ pub struct UdpTarget {
 pub struct HttpTarget {
     /// `host:port` as it goes into the `Host` header and to the resolver.
     pub authority: String,
+    /// `https://`, with `ca-file`, `client-pem` and `skip-tls-verification`; the files are read.
+    pub tls: Option<Arc<tls::Connector>>,
+    /// `username` and `password`, or `token`: the `Authorization` header of every request, in
+    /// place of what clients send.
+    pub authorization: Option<Secret>,
+    /// `content-encoding = "gzip"`.
+    pub gzip: bool,
     /// Path of the write endpoint, with its leading `/`: `endpoints.write`, or the path of a
     /// full write URL (original form).
     pub write_path: String,
+    /// `type`: the write API that it speaks.
+    pub dialect: Dialect,
     /// `timeout` of one request; default 10 s.
     pub timeout: Duration,
     /// `max-batch-kb`: bytes that waiting writes are merged up to; default 512 KiB.
     pub batch_bytes_max: usize,
     /// `max-in-flight`: requests open at once, at most one per destination key; default 8.
     pub in_flight_max: usize,
-    /// `database` (and `retention-policy`) of a backend of a UDP listener.
+    /// `database` (and `retention-policy`) of a 1.x backend of a UDP listener.
     pub database: Option<Database>,
+    /// What is kept while the backend fails; `None` without `buffer-size-mb`.
+    pub backlog: Option<Backlog>,
 }
 
-/// Where points that came by UDP are written.
+/// How writes are kept while their backend fails.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backlog {
+    /// `buffer-size-mb`: bytes of memory that they may take.
+    pub bytes_max: u64,
+    /// `max-delay-interval`: the longest pause between two tries; default 10 s.
+    pub delay_max: Duration,
+    /// `on-refused`: whether a write that was answered 401, 403 or 404 is kept; default yes.
+    pub keep_refused: bool,
+    /// `dead-letter-dir` and `dead-letter-size-mb`: where writes go that are set aside.
+    pub dead_letters: Option<DeadLetters>,
+}
+
+/// Where writes go that a backend will not take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetters {
+    /// The directory; each backend has a file of its own in it.
+    pub dir: PathBuf,
+    /// How large one file may get.
+    pub bytes_max: u64,
+}
+
+/// The write API of a backend by HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// `type = "influxdb"`: InfluxDB 1.x, `/write` with `db` and `rp`.
+    #[default]
+    V1,
+    /// `type = "influxdb2"`: InfluxDB 2, `/api/v2/write` with `org` and `bucket`.
+    V2 {
+        /// `org`: the name or ID of the organization that everything is written to.
+        org: String,
+        /// `bucket`: what everything is written to; `None` is the bucket that the client's
+        /// request names or stands for.
+        bucket: Option<String>,
+    },
+}
+
+/// Where points that came by UDP are written, by the names of InfluxDB 1.x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Database {
     /// The `db` parameter.
@@ -143,7 +218,8 @@ pub struct Database {
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Config {
-    /// Reads and checks the file at `path`. A host name in a `bind-addr` is resolved.
+    /// Reads and checks the file at `path`. A host name in a `bind-addr` is resolved, the files of
+    /// certificates are read.
     ///
     /// # Errors
     /// The file cannot be read, or it has problems: all that were found.
@@ -165,20 +241,21 @@ impl Config {
             report.add(line, "the text".to_owned(), wrong.to_owned());
             return Err(report.into_error(&file));
         }
-        parse(&text, &file, &|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+        parse(&text, &file, &Host::default())
     }
 
     /// Checks the text of a configuration; `file_name` is for the errors. As [`load`](Self::load),
-    /// except that no host name but `localhost` is known.
+    /// except that no host name but `localhost` is known, and no file and no environment variable
+    /// is found.
     ///
     /// # Errors
     /// All problems that were found.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigError> {
-        parse(text, file_name, &|_, _| Err(io::ErrorKind::Unsupported.into()))
+        parse(text, file_name, &Nothing)
     }
 }
 
-fn parse(text: &str, file: &str, resolve: Resolve<'_>) -> Result<Config, ConfigError> {
+fn parse(text: &str, file: &str, outside: &dyn Outside) -> Result<Config, ConfigError> {
     let report = Report::new(text);
     if text.len() > FILE_BYTES_MAX {
         let wrong = format!("is longer than {FILE_BYTES_MAX} bytes; is it a configuration file?");
@@ -192,7 +269,7 @@ fn parse(text: &str, file: &str, resolve: Resolve<'_>) -> Result<Config, ConfigE
             // A mistyped key would also be reported as a missing one: first things first.
             if report.is_empty() {
                 root.check_bounds();
-                let checked = check::check(root, resolve);
+                let checked = check::check(root, outside);
                 later::refuse(root);
                 checked
             } else {

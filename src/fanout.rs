@@ -1,10 +1,18 @@
 //! Offers one sealed batch to the queue of every backend of a listener. The only place where a
-//! full queue drops. Copies no bytes: all backends share the batch.
+//! full queue drops. Copies no bytes: all backends share the batch, but for those with a filter
+//! and those that do not know its precision (see `share`).
+
+mod share;
 
 use crate::batch::Batch;
+use crate::config::Dialect;
+use crate::dialect::{Destinations, Parameters};
+use crate::filter::Filter;
 use crate::metrics::{self, Drop};
 use crate::queue::Sender;
+use crate::timestamp::Precision;
 use crate::write::{Answer, Client, Destination, Write};
+use share::Shares;
 use std::fmt::Debug;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -43,6 +51,10 @@ pub struct Output {
     pub metrics: Arc<metrics::Backend>,
     /// The way past the queue, if the transport has one.
     pub direct: Option<Arc<dyn Direct>>,
+    /// Which points it gets; `None` is all.
+    pub filter: Option<Arc<Filter>>,
+    /// The write API that it speaks; of no account by UDP.
+    pub dialect: Dialect,
     /// The destination of writes that carry none of their own (those that came by UDP).
     pub destination: Arc<Destination>,
 }
@@ -54,12 +66,15 @@ impl Fanout {
         Self { outputs }
     }
 
-    /// Offers a batch that nobody waits for, to each backend's own destination. Wakes nobody: a
-    /// turn that offers several batches ends with one [`wake`](Self::wake).
-    pub fn offer(&self, batch: &Arc<Batch>, hand: Hand) {
+    /// Offers a batch that nobody waits for, its timestamps in `precision`, to each backend's own
+    /// destination. Wakes nobody: a turn that offers several batches ends with one
+    /// [`wake`](Self::wake).
+    pub fn offer(&self, batch: &Arc<Batch>, precision: Precision, hand: Hand) {
+        let mut shares = Shares::new(batch, precision);
         for output in &self.outputs {
+            let Some(batch) = shares.get(output) else { continue };
             let destination = Arc::clone(&output.destination);
-            let write = Write { batch: Arc::clone(batch), destination, client: None };
+            let write = Write { batch, destination, client: None };
             if hand == Hand::Queue || !output.send_directly(&write) {
                 output.push(write);
             }
@@ -73,25 +88,40 @@ impl Fanout {
         }
     }
 
-    /// Offers a client's batch to every backend. The answers come, one per backend in any order,
-    /// as (index of the output, answer).
+    /// Offers a client's batch to every backend that gets any of it.
     #[must_use]
-    pub fn offer_for_client(
-        &self,
-        batch: &Arc<Batch>,
-        destination: &Arc<Destination>,
-    ) -> mpsc::Receiver<(usize, Answer)> {
-        let (sender, answers) = mpsc::channel(self.outputs.len().max(1));
+    pub fn offer_for_client(&self, batch: &Arc<Batch>, parameters: &Parameters) -> Answers {
+        let (sender, receiver) = mpsc::channel(self.outputs.len().max(1));
+        let mut shares = Shares::new(batch, parameters.precision());
+        let mut destinations = Destinations::new(parameters);
+        let mut asked = 0;
         for (index, output) in self.outputs.iter().enumerate() {
+            let Some(batch) = shares.get(output) else { continue };
+            asked += 1;
             output.push(Write {
-                batch: Arc::clone(batch),
-                destination: Arc::clone(destination),
+                batch,
+                destination: destinations.get(&output.dialect),
                 client: Some(Client { output: index, answers: sender.clone() }),
             });
         }
         self.wake();
-        answers
+        Answers { asked, receiver }
     }
+
+    /// The API that an output speaks, by its index.
+    #[must_use]
+    pub fn dialect(&self, output: usize) -> Option<&Dialect> {
+        self.outputs.get(output).map(|output| &output.dialect)
+    }
+}
+
+/// What the backends make of a client's batch.
+#[derive(Debug)]
+pub struct Answers {
+    /// How many backends were asked: those whose filter let any of it pass.
+    pub asked: usize,
+    /// One answer per backend that was asked, in any order: (index of the output, answer).
+    pub receiver: mpsc::Receiver<(usize, Answer)>,
 }
 
 impl Output {

@@ -1,10 +1,12 @@
 //! The HTTP front: what a thread `http-<n>` runs.
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
-//! sockets of its own, by io_uring. One file per endpoint: `write`, `ping`, `metrics`; what
-//! they share is in `body` (limits), `query`, `points` (lines to a batch) and `answer`. Knows
-//! nothing of backends but the queues of the fan-out.
+//! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `ping`,
+//! `metrics`; what they share is in `body` (limits), `query`, `points` (lines to a batch), `ack`
+//! (how many backends are enough), `refusal` and `answer`. Knows nothing of backends but the queues
+//! of the fan-out.
 
+mod ack;
 mod answer;
 mod body;
 mod connection;
@@ -12,6 +14,7 @@ mod metrics;
 mod ping;
 mod points;
 mod query;
+mod refusal;
 mod write;
 
 pub use body::Budget;
@@ -22,7 +25,8 @@ use crate::fanout::Fanout;
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
 use crate::stop::Stop;
 use crate::timestamp::Stamper;
-use answer::Answer;
+use crate::tls::Acceptor;
+use answer::{Answer, Form};
 use crossbeam_utils::CachePadded;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
@@ -60,14 +64,14 @@ pub struct Admin {
 /// has passed. All queues are let go of by then.
 ///
 /// # Errors
-/// If the kernel gives no io_uring or a socket cannot be used with it.
+/// If a socket cannot be used with io_uring.
 pub fn run(
+    runtime: &tokio_uring::Runtime,
     listeners: Vec<Listener>,
     admin: Option<Admin>,
     registry: Arc<Registry>,
     stop: Stop,
 ) -> io::Result<()> {
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
     runtime.block_on(serve(listeners, admin, registry, stop))
 }
 
@@ -125,6 +129,11 @@ impl Front {
         (socket, Self { config, fanout, metrics, bodies, stamper, answer_timeout, stop })
     }
 
+    /// What shakes hands with clients, if they speak TLS.
+    fn tls(&self) -> Option<(&Self, &Acceptor)> {
+        self.config.tls.as_deref().map(|acceptor| (self, acceptor))
+    }
+
     /// The stamp of a request, in nanoseconds since the epoch.
     fn stamp_ns(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -157,7 +166,10 @@ impl Site {
         let (head, mut body) = request.into_parts();
         let (endpoint, answer) = match (head.uri.path(), &self.front) {
             (write::PATH, Some(front)) => {
-                (Endpoint::Write, write::answer(front, &head, &mut body).await)
+                (Endpoint::Write, write::answer(front, &head, &mut body, Form::V1).await)
+            }
+            (write::PATH_V2, Some(front)) => {
+                (Endpoint::WriteV2, write::answer(front, &head, &mut body, Form::V2).await)
             }
             (ping::PATH, front) => {
                 let status = front.as_ref().map_or(204, |front| front.config.ping_status);

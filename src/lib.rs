@@ -7,24 +7,30 @@
 //! ```
 //!
 //! Arrows go main -> relay -> planes (udp, http, fanout, backend) -> kernel rooms (ring, sys) and
-//! pure rooms (line, batch, timestamp), with config, metrics and queue beside them.
+//! pure rooms (line, batch, filter, dialect, timestamp), with config, metrics and queue beside
+//! them.
 
 pub mod backend;
+pub mod backoff;
 pub mod batch;
 pub mod cli;
 pub mod config;
+pub mod dialect;
 pub mod fanout;
+pub mod filter;
 pub mod http;
 pub mod line;
 pub mod metrics;
 pub mod queue;
 pub mod relay;
 pub mod ring;
+pub mod secret;
 pub mod segment;
 pub mod signals;
 pub mod stop;
 pub mod stream;
 pub mod sys;
 pub mod timestamp;
+pub mod tls;
 pub mod udp;
 pub mod write;

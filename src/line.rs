@@ -30,6 +30,7 @@ mod fast;
 mod plain;
 mod reason;
 mod scalar;
+pub mod series;
 mod simd;
 mod tags;
 mod value;

@@ -1,12 +1,11 @@
 //! The `ringrelay` command: arguments, allocator, logging, configuration, signals, exit code.
 
-use anyhow::Context;
-use crossbeam_channel::select;
+use crossbeam_channel::{Receiver, select};
 use ringrelay::cli::{self, Command, USAGE};
-
 use ringrelay::config::Config;
 use ringrelay::relay::Relay;
 use ringrelay::signals;
+use ringrelay::sys;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,8 +33,18 @@ fn run(config: &Path, verbose: bool) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(FAILED_TO_START, &error),
     };
+    if let Err(error) = sys::raise_file_limit() {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
+    let signals = match signals::stop_requests() {
+        Ok(signals) => signals,
+        Err(error) => {
+            let error = format!("signal handlers could not be installed: {error}");
+            return fail(FAILED_TO_START, &error);
+        }
+    };
     match Relay::start(config) {
-        Ok(relay) => match serve(relay) {
+        Ok(relay) => match serve(relay, &signals) {
             Ok(code) => code,
             Err(error) => fail(1, &format!("{error:#}")),
         },
@@ -44,8 +53,7 @@ fn run(config: &Path, verbose: bool) -> ExitCode {
 }
 
 /// Runs until a signal says stop, or a thread that should not end did.
-fn serve(relay: Relay) -> anyhow::Result<ExitCode> {
-    let signals = signals::stop_requests().context("signal handlers could not be installed")?;
+fn serve(relay: Relay, signals: &Receiver<&'static str>) -> anyhow::Result<ExitCode> {
     tracing::info!("ready");
     let mut code = ExitCode::SUCCESS;
     select! {

@@ -2,10 +2,13 @@
 //!
 //! A [`Counter`] has a single writer, so counting is a load and a store, no locked instruction;
 //! each thread's counters sit on cache lines of their own. `text` puts a [`Registry`] into
-//! Prometheus' text format. The books: for every listener and backend of it,
-//! `taken = delivered + owed + sum(dropped)`, in lines.
+//! Prometheus' text format. The books: for every listener and backend of it, in lines,
+//! `received = taken + filtered` and `taken = delivered + owed + sum(dropped)`.
 
+mod backlog;
 pub mod text;
+
+pub use backlog::{Backlog, State};
 
 use crate::line::Reason;
 use crate::queue::Owed;
@@ -107,6 +110,8 @@ pub struct HttpListener {
 pub struct HttpWorker {
     /// Connections accepted.
     pub connections: Counter,
+    /// Connections on which no TLS came about.
+    pub handshakes_failed: Counter,
     /// Requests answered, by endpoint and status class.
     pub answers: [[Counter; STATUS_CLASSES]; Endpoint::COUNT],
     /// Bytes of write bodies, after inflating.
@@ -135,6 +140,8 @@ pub fn status_class(status: u16) -> usize {
 pub enum Endpoint {
     /// `/write`
     Write,
+    /// `/api/v2/write`
+    WriteV2,
     /// `/ping`
     Ping,
     /// `/metrics`
@@ -145,15 +152,17 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
     /// All, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] = [Self::Write, Self::Ping, Self::Metrics, Self::Other];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Write, Self::WriteV2, Self::Ping, Self::Metrics, Self::Other];
 
     /// The value of the `endpoint` label.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             Self::Write => "write",
+            Self::WriteV2 => "write_v2",
             Self::Ping => "ping",
             Self::Metrics => "metrics",
             Self::Other => "other",
@@ -172,16 +181,27 @@ pub enum Drop {
     Refused,
     /// The backend could not be reached, answered 5xx, or did not answer in time.
     Unavailable,
-    /// Still queued when the shutdown deadline passed.
+    /// Still queued, or in the backlog, when the shutdown deadline passed.
     Shutdown,
+    /// The backend's backlog was full.
+    BufferFull,
+    /// The backend answered 5xx to these lines again and again, and took others.
+    Poison,
 }
 
 impl Drop {
     /// How many there are.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 7;
     /// All, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::QueueFull, Self::Overlong, Self::Refused, Self::Unavailable, Self::Shutdown];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::QueueFull,
+        Self::Overlong,
+        Self::Refused,
+        Self::Unavailable,
+        Self::Shutdown,
+        Self::BufferFull,
+        Self::Poison,
+    ];
 
     /// The value of the `reason` label.
     #[must_use]
@@ -192,6 +212,8 @@ impl Drop {
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
             Self::Shutdown => "shutdown",
+            Self::BufferFull => "buffer_full",
+            Self::Poison => "poison",
         }
     }
 }
@@ -206,6 +228,8 @@ pub struct Backend {
     pub name: Arc<str>,
     /// Lines offered to this backend by all fronts.
     pub taken: SharedCounter,
+    /// Lines that the output's filter kept from it; not among those taken.
+    pub filtered: SharedCounter,
     /// Lines delivered: answered 2xx, or handed to the kernel by UDP.
     pub delivered: Counter,
     /// Bytes delivered, as lines with their newlines.
@@ -222,8 +246,10 @@ pub struct Backend {
     pub send_errors: Counter,
     /// How long a request took, from its first byte to its answer.
     pub latency: Histogram,
-    /// What is queued or in flight.
+    /// What is queued, in flight, or in the backlog.
     pub owed: Arc<Owed>,
+    /// What is kept while the backend fails, and the backend's state.
+    pub backlog: Backlog,
 }
 
 impl Backend {
@@ -234,6 +260,7 @@ impl Backend {
             relay,
             name,
             taken: SharedCounter::default(),
+            filtered: SharedCounter::default(),
             delivered: Counter::default(),
             delivered_bytes: Counter::default(),
             dropped: Default::default(),
@@ -243,6 +270,7 @@ impl Backend {
             send_errors: Counter::default(),
             latency: Histogram::default(),
             owed,
+            backlog: Backlog::default(),
         }
     }
 

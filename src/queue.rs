@@ -26,22 +26,26 @@ pub trait Weigh {
 pub struct Limits {
     /// How many items may wait.
     pub items_max: usize,
-    /// How many bytes of memory may be owed: waiting, in flight, or in the backend's backlog.
+    /// How many bytes of memory may wait or be in flight. A backlog has a bound of its own.
     pub bytes_max: u64,
 }
 
 /// What a backend owes: pushed to its queue and not settled yet.
 #[derive(Debug, Default)]
 pub struct Owed {
+    /// Without the backlog: what the queue's limit is about.
     bytes: AtomicU64,
+    /// All of it.
     lines: AtomicU64,
+    backlog_bytes: AtomicU64,
+    backlog_lines: AtomicU64,
 }
 
 impl Owed {
     /// Bytes pushed and not settled.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed) + self.backlog_bytes()
     }
 
     /// Lines pushed and not settled.
@@ -50,9 +54,35 @@ impl Owed {
         self.lines.load(Ordering::Acquire)
     }
 
+    /// How many of these bytes are in the backend's backlog: they take no room in the queue.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> u64 {
+        self.backlog_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many of these lines are in the backend's backlog.
+    #[must_use]
+    pub fn backlog_lines(&self) -> u64 {
+        self.backlog_lines.load(Ordering::Relaxed)
+    }
+
     /// Takes off what the backend has settled: delivered or dropped, and counted as such.
     pub fn settle(&self, bytes: u64, lines: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.lines.fetch_sub(lines, Ordering::Release);
+    }
+
+    /// Moves what was pushed into the backlog, which makes room in the queue.
+    pub fn keep(&self, bytes: u64, lines: u64) {
+        self.backlog_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.backlog_lines.fetch_add(lines, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// As [`settle`](Self::settle) for what was in the backlog.
+    pub fn settle_kept(&self, bytes: u64, lines: u64) {
+        self.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.backlog_lines.fetch_sub(lines, Ordering::Relaxed);
         self.lines.fetch_sub(lines, Ordering::Release);
     }
 }
@@ -234,6 +264,20 @@ mod tests {
         assert_eq!(push.try_push(Item(1)), Ok(()));
         assert_eq!(push.try_push(Item(1)), Err(Item(1)), "over the item limit");
         assert_eq!((pop.owed().bytes(), pop.owed().lines()), (2, 2));
+    }
+
+    #[test]
+    fn what_is_kept_in_a_backlog_is_owed_and_takes_no_room() {
+        let (push, pop) = bounded(Limits { items_max: 2, bytes_max: 10 });
+        assert_eq!(push.try_push(Item(10)), Ok(()));
+        assert_eq!(pop.try_pop(), Ok(Item(10)));
+        let owed = pop.owed();
+        owed.keep(10, 1);
+        assert_eq!((owed.bytes(), owed.backlog_bytes(), owed.backlog_lines()), (10, 10, 1));
+        assert_eq!(push.try_push(Item(10)), Ok(()), "the queue has all of its room");
+        assert_eq!((owed.bytes(), owed.lines()), (20, 2));
+        owed.settle_kept(10, 1);
+        assert_eq!((owed.bytes(), owed.lines(), owed.backlog_bytes()), (10, 1, 0));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::stop::Stopper;
 use crate::timestamp::Stamper;
 use crate::{backend, http, udp};
 use plan::{Bound, Plan, Sender, Transport};
+use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -79,13 +80,18 @@ impl Relay {
         for Sender { queue, transport, metrics } in senders {
             let stop = self.stopper.watch();
             let name = format!("out-{}", metrics.name);
-            self.senders.spawn(name, move || match transport {
-                Transport::Udp(transport) => {
+            match transport {
+                Transport::Udp(transport) => self.senders.spawn(name, move || {
                     backend::udp::run(&queue, &transport, &stop);
                     Ok(())
+                })?,
+                Transport::Http(target, dead_letters) => {
+                    self.senders.spawn_with(name, runtime, move |runtime| {
+                        backend::http::run(&runtime, queue, *target, dead_letters, metrics, stop);
+                        Ok(())
+                    })?
                 }
-                Transport::Http(target) => backend::http::run(queue, target, metrics, stop),
-            })?;
+            }
         }
         Ok(())
     }
@@ -123,21 +129,16 @@ impl Relay {
         batch_wait: Duration,
     ) -> Result<(), StartError> {
         let stop = self.stopper.watch();
-        let (made, ready) = crossbeam_channel::bounded(1);
-        self.fronts.spawn(name, move || {
+        let make = move || {
             threads::pin(core);
-            let ring = match ReceiveRing::new(socket, udp::RECEIVE_BUFFERS) {
-                Ok(ring) => ring,
-                Err(error) => {
-                    drop(made.send(Err(error)));
-                    return Ok(());
-                }
-            };
-            drop(made.send(Ok(ring.waker())));
+            let ring = ReceiveRing::new(socket, udp::RECEIVE_BUFFERS)?;
+            let waker = ring.waker();
+            Ok((ring, waker))
+        };
+        let waker = self.fronts.spawn_with(name, make, move |ring| {
             udp::Worker::new(ring, intake, batch_wait, stop).run()
         })?;
-        let answer = ready.recv().map_err(|_| StartError::Died)?;
-        self.wakers.push(answer.map_err(StartError::Ring)?);
+        self.wakers.push(waker);
         Ok(())
     }
 
@@ -167,8 +168,8 @@ impl Relay {
                 continue;
             }
             let (registry, stop) = (Arc::clone(&self.registry), self.stopper.watch());
-            self.fronts.spawn(format!("http-{thread}"), move || {
-                http::run(listeners, admin, registry, stop)
+            self.fronts.spawn_with(format!("http-{thread}"), runtime, move |runtime| {
+                http::run(&runtime, listeners, admin, registry, stop)
             })?;
         }
         Ok(())
@@ -198,8 +199,18 @@ impl Relay {
         }
         self.fronts.join();
         self.senders.join();
+        for Ended { thread, error } in self.ended.try_iter() {
+            if let Some(error) = error {
+                tracing::error!(thread, error, "a thread failed while the relay was stopping");
+            }
+        }
         Books::read(&self.registry)
     }
+}
+
+/// What an HTTP thread works with: its ring.
+fn runtime() -> io::Result<(tokio_uring::Runtime, ())> {
+    Ok((tokio_uring::Runtime::new(&tokio_uring::builder())?, ()))
 }
 
 /// Where all UDP outputs of a listener share one `mtu`, batches are laid out for it.

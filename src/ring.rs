@@ -149,14 +149,17 @@ impl ReceiveRing {
     /// completion queue.
     pub fn wait(&mut self, want: usize, gather: Duration, idle: Duration) -> io::Result<()> {
         self.arm();
-        if self.has_min_wait {
-            let idle = Timespec::from(idle);
-            let gather_us = u32::try_from(gather.as_micros()).unwrap_or(u32::MAX);
+        let idle = Timespec::from(idle);
+        let gather_us = u32::try_from(gather.as_micros()).unwrap_or(u32::MAX);
+        // To the kernel a minimum of zero is none: it would wait for all that is wanted.
+        if self.has_min_wait && gather_us > 0 {
             let args = SubmitArgs::new().timespec(&idle).min_wait_usec(gather_us);
             return self.enter(want, &args);
         }
-        let idle = Timespec::from(idle);
         self.enter(1, &SubmitArgs::new().timespec(&idle))?;
+        if gather_us == 0 {
+            return Ok(());
+        }
         let gather = Timespec::from(gather);
         self.enter(want, &SubmitArgs::new().timespec(&gather))
     }
@@ -184,23 +187,16 @@ impl ReceiveRing {
             }
             count += 1;
             *armed &= cqueue::more(completion.flags());
-            let Ok(length) = usize::try_from(completion.result()) else {
-                each(failure(-completion.result()));
-                continue;
-            };
-            let Some(id) = cqueue::buffer_select(completion.flags()) else {
-                continue;
-            };
-            if let Ok(out) = RecvMsgOut::parse(buffers.filled(id, length), template) {
-                let control = cmsg::Control::decode(out.control_data());
-                each(Event::Datagrams(Received {
-                    payload: out.payload_data(),
-                    stride: control.gro_stride,
-                    kernel_drops: control.kernel_drops,
-                    truncated: out.is_payload_truncated(),
-                }));
+            let id = cqueue::buffer_select(completion.flags());
+            match (usize::try_from(completion.result()), id) {
+                (Ok(length), Some(id)) => tell(buffers.filled(id, length), template, &mut each),
+                (Ok(_), None) => each(malformed()),
+                (Err(_), _) => each(failure(-completion.result())),
             }
-            buffers.take_back(id);
+            // A receive that failed may have used up a buffer as well.
+            if let Some(id) = id {
+                buffers.take_back(id);
+            }
         }
         self.buffers.lend(lend);
         count
@@ -226,6 +222,23 @@ impl ReceiveRing {
     }
 }
 
+/// Tells what the kernel wrote into a buffer.
+fn tell(bytes: &[u8], template: &libc::msghdr, each: &mut impl FnMut(Event<'_>)) {
+    let Ok(out) = RecvMsgOut::parse(bytes, template) else { return each(malformed()) };
+    let control = cmsg::Control::decode(out.control_data());
+    each(Event::Datagrams(Received {
+        payload: out.payload_data(),
+        stride: control.gro_stride,
+        kernel_drops: control.kernel_drops,
+        truncated: out.is_payload_truncated(),
+    }));
+}
+
+/// No kernel completes a receive like this; if one does, it is counted, not passed over.
+fn malformed() -> Event<'static> {
+    Event::Failed(io::ErrorKind::InvalidData.into())
+}
+
 fn failure(errno: i32) -> Event<'static> {
     if errno == libc::ENOBUFS {
         Event::BuffersExhausted
@@ -247,5 +260,66 @@ impl Drop for ReceiveRing {
         if !gone || self.ring.submitter().unregister_buf_ring(BUFFER_GROUP).is_err() {
             self.buffers.leak();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    const FOREVER: Duration = Duration::from_secs(60);
+
+    fn loopback() -> UdpSocket {
+        UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports")
+    }
+
+    /// A ring of four buffers, and a socket that sends to it.
+    fn ring() -> (ReceiveRing, UdpSocket) {
+        let (socket, sender) = (loopback(), loopback());
+        sender.connect(socket.local_addr().expect("it is bound")).expect("UDP connects");
+        (ReceiveRing::new(socket, 4).expect("io_uring works"), sender)
+    }
+
+    fn drain(ring: &mut ReceiveRing) -> Vec<Vec<u8>> {
+        let mut seen = Vec::new();
+        ring.drain(4, |event| {
+            if let Event::Datagrams(received) = event {
+                seen.push(received.payload.to_vec());
+            }
+        });
+        seen
+    }
+
+    #[test]
+    fn without_a_time_to_gather_one_datagram_ends_the_wait() {
+        for gather in [Duration::ZERO, Duration::from_micros(50)] {
+            let (mut ring, sender) = ring();
+            let started = Instant::now();
+            sender.send(b"alone").expect("loopback takes it");
+            ring.wait(4, gather, FOREVER).expect("the ring works");
+            assert_eq!(drain(&mut ring), [b"alone"]);
+            assert!(started.elapsed() < FOREVER / 2, "{gather:?}: {:?}", started.elapsed());
+        }
+    }
+
+    #[test]
+    fn the_waker_ends_a_wait_and_more_datagrams_than_buffers_come_in_order() {
+        let (mut ring, sender) = ring();
+        let started = Instant::now();
+        ring.waker().wake().expect("the eventfd takes it");
+        ring.wait(1, Duration::ZERO, FOREVER).expect("the ring works");
+        assert!(drain(&mut ring).is_empty());
+        let sent: Vec<Vec<u8>> = (0..100_u8).map(|n| vec![n; usize::from(n)]).collect();
+        for datagram in &sent {
+            sender.send(datagram).expect("loopback takes it");
+        }
+        let mut seen = Vec::new();
+        while seen.len() < sent.len() {
+            ring.wait(4, Duration::ZERO, FOREVER).expect("the ring works");
+            seen.extend(drain(&mut ring));
+        }
+        assert_eq!(seen, sent);
+        assert!(started.elapsed() < FOREVER / 2, "{:?}", started.elapsed());
     }
 }

@@ -45,6 +45,18 @@ pub fn pin_thread(n: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &only)?)
 }
 
+/// Raises this process' limit on open files as far as it may go, which is what a Go program's
+/// runtime does: the usual 1024 are soon taken by clients, and then no backend can be connected to.
+///
+/// # Errors
+/// The kernel's.
+pub fn raise_file_limit() -> io::Result<()> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
 /// Binds `count` UDP sockets to one address with `SO_REUSEPORT`; port 0 is chosen once.
 ///
 /// # Errors
@@ -246,6 +258,16 @@ mod tests {
         let length = socket.recv(&mut buffer).expect("one datagram was queued");
         assert_eq!(&buffer[..length], b"before");
         assert_eq!(kernel_drops(socket.as_fd()).expect("the kernel has SO_MEMINFO"), 1);
+    }
+
+    #[test]
+    fn the_limit_on_open_files_is_raised_as_far_as_it_may_go() {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut low = getrlimit(Resource::Nofile);
+        low.current = low.maximum.map(|most| most - 1);
+        setrlimit(Resource::Nofile, low).expect("lower is always allowed");
+        raise_file_limit().expect("up to the maximum is allowed");
+        assert_eq!(getrlimit(Resource::Nofile).current, low.maximum);
     }
 
     #[test]

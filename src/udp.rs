@@ -12,7 +12,7 @@ use crate::fanout::{Fanout, Hand};
 use crate::line::{Item, Lines};
 use crate::metrics;
 use crate::ring::{Event, ReceiveRing, Received};
-use crate::segment::datagrams;
+use crate::segment::{datagrams, is_one_run};
 use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::{Precision, Stamper};
@@ -20,7 +20,7 @@ use crossbeam_utils::CachePadded;
 use gather::Gather;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Receive buffers of one worker, 68 KiB each; a page of memory is taken when it is first used.
 pub const RECEIVE_BUFFERS: u16 = 256;
@@ -38,6 +38,13 @@ pub struct Worker {
     intake: Intake,
     gather: Gather,
     stop: Stop,
+}
+
+/// What one turn of the loop brought.
+struct Turn {
+    waited: Duration,
+    completions: usize,
+    bytes: usize,
 }
 
 /// The path of a payload from the ring to the queues.
@@ -71,10 +78,19 @@ impl Worker {
     /// # Errors
     /// The ring's: those after which no datagram can be received any more.
     pub fn run(mut self) -> io::Result<()> {
+        let ended = self.receive().and_then(|()| self.take_what_is_queued());
+        // What was taken goes on to the backends, even if the ring has failed.
+        self.intake.hand_over();
+        self.intake.fanout.wake();
+        ended
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
         while !self.stop.requested() {
             let (want, wait) = (self.gather.want(), self.gather.wait());
-            let (completions, bytes) = self.turn(want, wait, IDLE)?;
-            let hand_over = self.gather.turned(completions, bytes);
+            let Turn { waited, completions, bytes } =
+                self.turn(want, wait, self.intake.idle(wait))?;
+            let hand_over = self.gather.turned(waited, completions, bytes);
             self.intake.hand = if self.gather.is_busy() { Hand::Queue } else { Hand::Direct };
             if hand_over {
                 self.intake.hand_over();
@@ -84,27 +100,27 @@ impl Worker {
                 self.intake.count_kernel_drops(sys::kernel_drops(self.ring.as_fd())?);
             }
         }
-        self.take_what_is_queued()
+        Ok(())
     }
 
-    /// One wait, and all that came; answers how many completions and bytes that was.
-    fn turn(&mut self, want: usize, wait: Duration, idle: Duration) -> io::Result<(usize, usize)> {
+    /// One wait, and all that came.
+    fn turn(&mut self, want: usize, wait: Duration, idle: Duration) -> io::Result<Turn> {
         let before = self.intake.metrics.bytes.get();
+        let started = Instant::now();
         self.ring.wait(want, wait, idle)?;
+        let waited = started.elapsed();
         let Self { ring, intake, .. } = self;
         let completions = ring.drain(2 * want, |event| intake.take(event));
         let bytes = self.intake.metrics.bytes.get() - before;
-        Ok((completions, usize::try_from(bytes).unwrap_or(usize::MAX)))
+        Ok(Turn { waited, completions, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) })
     }
 
     /// Shuts the socket for new datagrams, and takes those that the kernel has queued already.
     fn take_what_is_queued(&mut self) -> io::Result<()> {
         sys::refuse_datagrams(self.ring.socket())?;
-        while self.turn(1, Duration::ZERO, LAST_LOOK)?.0 > 0 {
+        while self.turn(1, Duration::ZERO, LAST_LOOK)?.completions > 0 {
             self.intake.fanout.wake();
         }
-        self.intake.hand_over();
-        self.intake.fanout.wake();
         self.intake.count_kernel_drops(sys::kernel_drops(self.ring.as_fd())?);
         Ok(())
     }
@@ -128,16 +144,25 @@ impl Intake {
             // Where its last whole line ends cannot be known; no UDP datagram is this long.
             return self.metrics.truncated.add(1);
         }
-        for datagram in datagrams(received.payload, received.stride) {
-            self.metrics.datagrams.add(1);
-            self.take_datagram(datagram);
+        match received.stride {
+            Some(stride) if is_one_run(received.payload, stride) => {
+                self.metrics.datagrams.add(received.payload.len().div_ceil(stride) as u64);
+                self.take_lines(received.payload, stride);
+            }
+            stride => {
+                for datagram in datagrams(received.payload, stride) {
+                    self.metrics.datagrams.add(1);
+                    self.take_lines(datagram, datagram.len());
+                }
+            }
         }
     }
 
-    fn take_datagram(&mut self, datagram: &[u8]) {
-        let mut stamp = None;
+    /// Takes the lines of `bytes`, which are datagrams of `stride` bytes, each with its own stamp.
+    fn take_lines(&mut self, bytes: &[u8], stride: usize) {
+        let mut stamped = None;
         let mut lines = 0;
-        for item in Lines::new(datagram, self.precision) {
+        for item in Lines::new(bytes, self.precision) {
             let line = match item {
                 Item::Line(line) => line,
                 Item::Refused(refused) => {
@@ -145,13 +170,7 @@ impl Intake {
                     continue;
                 }
             };
-            let stamp = if line.stamped {
-                None
-            } else {
-                let unit = self.precision.nanoseconds();
-                let stamper = &mut self.stamper;
-                Some(*stamp.get_or_insert_with(|| stamper.stamp(sys::now_ns()) / unit))
-            };
+            let stamp = (!line.stamped).then(|| self.stamp(line.start / stride, &mut stamped));
             if !self.builder.push(line.bytes, stamp) {
                 self.hand_over();
                 let pushed = self.builder.push(line.bytes, stamp);
@@ -162,16 +181,82 @@ impl Intake {
         self.metrics.lines.add(lines);
     }
 
-    fn hand_over(&mut self) {
-        if let Some(batch) = self.builder.seal() {
-            self.metrics.batches.add(1);
-            self.fanout.offer(&batch, self.hand);
+    /// How long to wait for anything at all: lines that lie here already wait no longer than they
+    /// may gather, though no datagram follows them.
+    fn idle(&self, wait: Duration) -> Duration {
+        if self.builder.is_empty() { IDLE } else { wait }
+    }
+
+    /// The stamp of one datagram: `stamped` remembers the last one, and which datagram's it is.
+    fn stamp(&mut self, datagram: usize, stamped: &mut Option<(usize, i64)>) -> i64 {
+        match *stamped {
+            Some((of, stamp)) if of == datagram => stamp,
+            _ => {
+                let stamp = self.stamper.stamp(sys::now_ns()) / self.precision.nanoseconds();
+                *stamped = Some((datagram, stamp));
+                stamp
+            }
         }
     }
 
+    fn hand_over(&mut self) {
+        if let Some(batch) = self.builder.seal() {
+            self.metrics.batches.add(1);
+            self.fanout.offer(&batch, self.precision, self.hand);
+        }
+    }
+
+    /// A datagram carries the counter of the moment when it was queued, which may be before the
+    /// counter itself was last read: a `total` that is behind tells nothing new.
     fn count_kernel_drops(&mut self, total: u32) {
         let new = total.wrapping_sub(self.kernel_drops_seen);
-        self.kernel_drops_seen = total;
-        self.metrics.kernel_drops.add(u64::from(new));
+        if new <= u32::MAX / 2 {
+            self.kernel_drops_seen = total;
+            self.metrics.kernel_drops.add(u64::from(new));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Pool;
+
+    fn intake() -> Intake {
+        Intake {
+            fanout: Fanout::new(Vec::new()),
+            builder: BatchBuilder::new(Pool::new(1, 1024), None),
+            hand: Hand::Direct,
+            precision: Precision::Nanosecond,
+            metrics: Arc::default(),
+            stamper: Stamper::default(),
+            kernel_drops_seen: 0,
+        }
+    }
+
+    #[test]
+    fn lines_that_were_kept_do_not_wait_for_an_idle_time() {
+        let (mut intake, wait) = (intake(), Duration::from_micros(50));
+        assert_eq!(intake.idle(wait), IDLE);
+        intake.take_lines(b"m f=1 1", 7);
+        assert_eq!(intake.idle(wait), wait);
+        intake.hand_over();
+        assert_eq!(intake.idle(wait), IDLE);
+    }
+
+    #[test]
+    fn an_older_reading_of_the_drop_counter_counts_nothing() {
+        let mut intake = intake();
+        let mut counted = |total| {
+            intake.count_kernel_drops(total);
+            intake.metrics.kernel_drops.get()
+        };
+        assert_eq!(counted(10), 10);
+        // A datagram carries the counter of the moment when it was queued.
+        assert_eq!(counted(7), 10);
+        assert_eq!(counted(12), 12);
+        assert_eq!(counted(u32::MAX / 2), u64::from(u32::MAX / 2));
+        assert_eq!(counted(u32::MAX - 1), u64::from(u32::MAX) - 1);
+        assert_eq!(counted(2), u64::from(u32::MAX) + 3, "it wraps");
     }
 }

@@ -3,9 +3,7 @@
 //! Fronts make writes, `fanout` offers them to the queues, `backend` settles each exactly once.
 
 use crate::batch::Batch;
-use crate::config::Database;
 use crate::queue::Weigh;
-use crate::timestamp::Precision;
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -23,7 +21,9 @@ pub struct Write {
 
 impl Weigh for Write {
     fn bytes(&self) -> u64 {
-        self.batch.footprint() as u64
+        // A destination may be shared by many writes, or be this one's alone and far larger than
+        // its lines: the queue's limit must hold then too.
+        (self.batch.footprint() + self.destination.footprint()) as u64
     }
 
     fn lines(&self) -> u64 {
@@ -41,16 +41,16 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// The destination of lines that came by UDP: a database, and the precision of their stamps.
+    fn footprint(&self) -> usize {
+        self.query.capacity() + self.authorization.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// The query as it may be shown: without credentials.
     #[must_use]
-    pub fn database(database: &Database, precision: Precision) -> Self {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("db", &database.name);
-        if let Some(policy) = &database.retention_policy {
-            query.append_pair("rp", policy);
-        }
-        query.append_pair("precision", precision.as_str());
-        Self { query: query.finish(), authorization: None }
+    pub fn shown(&self) -> String {
+        let pairs = form_urlencoded::parse(self.query.as_bytes());
+        let shown = pairs.filter(|(name, _)| !matches!(&**name, "u" | "p"));
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(shown).finish()
     }
 }
 
@@ -59,6 +59,8 @@ impl Destination {
 pub enum Answer {
     /// The backend has it.
     Delivered,
+    /// The backend's backlog has it, and will deliver it.
+    Buffered,
     /// The backend will never take it: its own words for the client.
     Refused(Refusal),
     /// The backend did not take it: full queue, no connection, no answer in time, or 5xx.
@@ -91,5 +93,24 @@ impl Client {
     /// Tells the client. A client that no longer waits is no error.
     pub fn answer(&self, answer: Answer) {
         drop(self.answers.try_send((self.output, answer)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_weighs_what_its_destination_holds_too() {
+        let batch = Batch::from_body(Bytes::from_static(b"m f=1 1\n"), vec![8]);
+        let weight = |destination| {
+            let destination = Arc::new(destination);
+            Write { batch: Arc::clone(&batch), destination, client: None }.bytes()
+        };
+        let plain = weight(Destination::default());
+        let long = Destination { query: "q".repeat(16_000), ..Destination::default() };
+        assert!(weight(long) >= plain + 16_000);
+        let authorization = Some(Bytes::from(vec![b'a'; 8_000]));
+        assert!(weight(Destination { authorization, ..Destination::default() }) >= plain + 8_000);
     }
 }

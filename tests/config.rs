@@ -2,9 +2,13 @@
 //! root runs as it is, and each known mistake gets its line of advice.
 
 use proptest::prelude::*;
-use ringrelay::config::{Config, ConfigError, HttpTarget, Output, Target, UdpTarget};
+use ringrelay::config::{
+    Ack, Backlog, Config, ConfigError, DeadLetters, Dialect, HttpTarget, Output, Target, UdpTarget,
+};
+use ringrelay::filter::Expression;
 use ringrelay::timestamp::Precision;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn load(path: &str) -> Config {
@@ -99,6 +103,33 @@ fn the_defaults_are_the_go_relays() {
 }
 
 #[test]
+fn a_buffer_makes_a_backlog() {
+    let backlog = |keys: &str| {
+        let output = format!("[[http.output]]\nlocation = 'http://h/'\n{keys}");
+        let config = parse(&format!("[[http]]\nbind-addr = ':1'\n{output}")).expect("it runs");
+        http(&config.http[0].outputs[0]).backlog.clone()
+    };
+    assert_eq!(backlog("max-delay-interval = '1s'"), None, "as in Go: no buffer, no effect");
+    let plain = Backlog {
+        bytes_max: 100 << 20,
+        delay_max: Duration::from_secs(10),
+        keep_refused: true,
+        dead_letters: None,
+    };
+    assert_eq!(backlog("buffer-size-mb = 100"), Some(plain.clone()));
+    let letters = DeadLetters { dir: "/x/y".into(), bytes_max: 2 << 20 };
+    let all = Backlog {
+        bytes_max: 1 << 20,
+        delay_max: Duration::from_secs(30),
+        keep_refused: false,
+        dead_letters: Some(letters),
+    };
+    let keys = "buffer-size-mb = 1\nmax-delay-interval = '30s'\non-refused = 'drop'\n\
+                dead-letter-dir = '/x/y'\ndead-letter-size-mb = 2";
+    assert_eq!(backlog(keys), Some(all));
+}
+
+#[test]
 fn larger_bodies_raise_the_default_of_all_bodies() {
     let text = "[[http]]\nbind-addr = ':1'\nmax-body-size-mb = 100\n\
                 output = [{ location = 'http://h/' }]";
@@ -155,7 +186,7 @@ fn the_summary_has_a_paragraph_for_each_listener() {
         output = [{ location = 'h:2' }, \
         { name = 'db', location = 'http://h:3/', database = 'd', retention-policy = 'r' }]\n\
         [[http]]\nbind-addr = ':1'\ndefault-retention-policy = 'week'\n\
-        output = [{ location = 'http://h/' }]";
+        output = [{ location = 'http://u:p@h/', content-encoding = 'gzip' }]";
     let summary = parse(text).expect("it runs").summary().to_string();
     let limits = "timeout 10s, batches up to 512 KiB, 8 in flight, queue 16 MiB";
     assert_eq!(
@@ -168,13 +199,70 @@ fn the_summary_has_a_paragraph_for_each_listener() {
 
 http "http://:1" on tcp [::]:1
   bodies up to 32 MiB, 64 MiB together, ping answers 204, default retention policy "week"
-  -> "http://h/": http://h:80/write, {limits}
+  -> "http://h/": http://h:80/write, credentials of its own, gzip, {limits}
 
 admin on tcp [::]:3: /metrics, /ping
 
 http-threads: 3; queues drain for at most 10s when stopped"#
         )
     );
+}
+
+#[test]
+fn filters_reach_every_output_of_a_name_and_are_shared() {
+    let config = parse(
+        "[[http]]\nbind-addr = ':1'\n\
+         output = [{ name = 'a', location = 'http://h/' }, \
+         { name = 'b', location = 'http://i/' }]\n\
+         [[udp]]\nbind-addr = ':1'\n\
+         output = [{ name = 'a', location = 'h:2' }, { location = 'i:2' }]\n\
+         [[filter]]\ntag-expression = '^x'\noutputs = ['a', 'b']\n\
+         [[filter]]\nmeasurement-expression = 'y'\ntag-expression = ''\noutputs = ['b']\n\
+         [[filter]]\ntype = 'any'\noutputs = ['i:2']",
+    )
+    .expect("it runs");
+    let outputs: Vec<_> = [&config.http[0].outputs[..], &config.udp[0].outputs[..]].concat();
+    let shown = |output: &Output| {
+        let filter = output.filter.as_deref()?;
+        let texts = |of: &[Expression]| of.iter().map(|e| e.as_str().to_owned()).collect();
+        Some((texts(&filter.measurement), texts(&filter.tag)))
+    };
+    let shown: Vec<Option<(Vec<_>, Vec<_>)>> = outputs.iter().map(shown).collect();
+    let a = Some((vec![], vec!["^x".to_owned()]));
+    let b = Some((vec!["y".to_owned()], vec!["^x".to_owned()]));
+    assert_eq!(shown, [a.clone(), b, a, None]);
+    let [first, .., third, _] = &outputs[..] else { panic!("four outputs") };
+    let pointer = |output: &Output| output.filter.as_ref().map(Arc::as_ptr);
+    assert_eq!(pointer(first), pointer(third), "one filter for both");
+}
+
+#[test]
+fn outputs_of_influxdb_2_have_an_organization_and_the_path_of_its_api() {
+    let config = parse(
+        "[[http]]\nbind-addr = ':1'\nack = 'quorum'\n[[http.output]]\ntype = 'influxdb2'\n\
+         location = 'http://h/base/'\norg = 'o'\n[[http.output]]\ntype = 'influxdb2'\n\
+         location = 'http://h'\norg = 'o'\nbucket = 'b'\n\
+         endpoints = { write = '/x/api/v2/write' }\n\
+         [[udp]]\nbind-addr = ':1'\n[[udp.output]]\ntype = 'influxdb2'\n\
+         location = 'http://h/'\norg = 'o'\ndatabase = 'd'\nretention-policy = 'r'",
+    )
+    .expect("it runs");
+    let all = config.http[0].outputs.iter().chain(&config.udp[0].outputs).map(http);
+    let shown: Vec<_> = all.map(|target| (&*target.write_path, target.dialect.clone())).collect();
+    let v2 = |bucket: Option<&str>| Dialect::V2 {
+        org: "o".to_owned(),
+        bucket: bucket.map(str::to_owned),
+    };
+    let wanted = [
+        ("/base/api/v2/write", v2(None)),
+        ("/x/api/v2/write", v2(Some("b"))),
+        ("/api/v2/write", v2(Some("d/r"))),
+    ];
+    assert_eq!(shown, wanted);
+    assert_eq!(config.http[0].ack, Ack::Quorum);
+    let summary = config.summary().to_string();
+    assert!(summary.contains(", success once most backends have a write\n"), "{summary}");
+    assert!(summary.contains("write, organization \"o\", bucket \"d/r\", timeout"), "{summary}");
 }
 
 fn parse(text: &str) -> Result<Config, ConfigError> {

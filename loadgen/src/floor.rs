@@ -80,7 +80,8 @@ pub fn run(plan: &Plan) -> Result<Forwarded> {
             Event::BuffersExhausted => {}
             Event::Failed(error) => failure = Some(error),
         });
-        if gather.turned(completions, bytes) {
+        // How long it waited decides who sends in the relay; here there is nobody else.
+        if gather.turned(gather.wait(), completions, bytes) {
             forwarder.flush();
         }
         failure.map_or(Ok(()), Err).context("receiving")?;

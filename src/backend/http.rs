@@ -1,27 +1,40 @@
 //! A backend by HTTP: what a thread `out-<backend>` runs.
 //!
 //! `relay` calls [`run`]. Writes go from the queue into `lanes` by destination; a request takes
-//! what waits in a lane (`send` carries it, `classify` judges how it ended), and every write is
-//! settled once. There is no timer: a write leaves at once if its lane is free, and otherwise
-//! shares the next request with all that came meanwhile. Never sees a front.
+//! what waits in a lane (`send` carries it, `classify` judges how it ended, `land` draws the
+//! consequences), and every write is settled once. A write leaves at once if its lane is free,
+//! and otherwise shares the next request with all that came meanwhile. While the backend fails,
+//! what it was to get is kept (`backlog`), in its order, if the configuration says so. Never sees
+//! a front.
 
+mod backlog;
 mod classify;
+mod compress;
 mod connect;
+mod credentials;
+mod dead_letters;
 mod health;
+mod land;
 mod lanes;
 mod send;
 
-use super::{Outcome, settle};
+pub use dead_letters::DeadLetterFile;
+
+use super::Outcome;
+use crate::backoff::Backoff;
 use crate::config::HttpTarget;
-use crate::metrics::{self, Drop, STATUS_CLASSES, status_class};
+use crate::metrics::{self, Drop, STATUS_CLASSES, State, status_class};
 use crate::queue::Receiver;
 use crate::stop::Stop;
 use crate::write::{Destination, Write};
-use classify::{Failure, Reply, Verdict, classify};
-use health::Health;
+use backlog::{Backlog, Held, now_s};
+use bytes::Bytes;
+use classify::{Failure, Reply};
+use health::{Health, Sampler};
+use land::{Ailment, Outage};
 use lanes::Lanes;
 use send::Transport;
-use std::io;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,37 +48,22 @@ const POPS_MAX: usize = 256;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends what comes through `queue` until it is disconnected and all is settled. When the drain
-/// deadline of `stop` passes, what is left is dropped as [`Drop::Shutdown`].
-///
-/// # Errors
-/// If the kernel gives no io_uring. Nothing was taken from the queue then.
+/// deadline of `stop` passes, what is left is dropped as [`Drop::Shutdown`]. Writes that are set
+/// aside go to `dead_letters`.
 pub fn run(
+    runtime: &tokio_uring::Runtime,
     queue: Receiver<Write>,
     target: HttpTarget,
+    dead_letters: Option<DeadLetterFile>,
     metrics: Arc<metrics::Backend>,
     stop: Stop,
-) -> io::Result<()> {
-    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+) {
     runtime.block_on(async {
         let (open, mut closed) = mpsc::channel(1);
-        let (bytes_max, flights_max) = (target.batch_bytes_max as u64, target.in_flight_max);
-        let sender = Sender {
-            queue,
-            queue_open: true,
-            // `max-batch-kb` is about the request, not about what its parts hold in memory.
-            lanes: Lanes::new(|write: &Write| write.batch.bytes().len() as u64),
-            transport: Rc::new(Transport::new(target, open)),
-            flights: JoinSet::new(),
-            bytes_max,
-            flights_max,
-            health: Health::default(),
-            metrics,
-        };
-        sender.send_all(stop).await;
+        Sender::new(queue, target, dead_letters, metrics, open).send_all(stop).await;
         // Nothing is ever sent: this waits until all connections' tasks have ended.
         drop(timeout(CLOSE_TIMEOUT, closed.recv()).await);
     });
-    Ok(())
 }
 
 /// How long the fronts may take to let go of the queue after the drain deadline.
@@ -74,12 +72,26 @@ const FRONTS_TIMEOUT: Duration = Duration::from_secs(1);
 struct Sender {
     queue: Receiver<Write>,
     queue_open: bool,
-    lanes: Lanes<Arc<Destination>, Write>,
+    lanes: Lanes<Arc<Destination>, Held>,
+    backlog: Backlog,
+    target: HttpTarget,
     transport: Rc<Transport>,
     flights: JoinSet<Flight>,
-    bytes_max: u64,
-    flights_max: usize,
+    /// Requests that succeeded.
+    successes: u64,
+    outage: Option<Outage>,
+    /// How long the last outage was.
+    was_down: Duration,
+    /// What is wrong with which lane; none without one.
+    ailments: HashMap<Arc<Destination>, Ailment>,
+    /// A new one, to be copied.
+    backoff: Backoff,
+    /// What the backend said to the write that one in flight goes past.
+    suspicion: Option<(String, Bytes)>,
+    dead_letters: Option<DeadLetterFile>,
     health: Health,
+    refusals: Sampler,
+    ailing: Sampler,
     metrics: Arc<metrics::Backend>,
 }
 
@@ -87,10 +99,43 @@ struct Sender {
 struct Flight {
     destination: Arc<Destination>,
     ended: Result<Reply, Failure>,
-    took: Duration,
+    started: Instant,
 }
 
 impl Sender {
+    fn new(
+        queue: Receiver<Write>,
+        target: HttpTarget,
+        dead_letters: Option<DeadLetterFile>,
+        metrics: Arc<metrics::Backend>,
+        open: mpsc::Sender<()>,
+    ) -> Self {
+        let backlog = target.backlog.as_ref();
+        let bytes_max = backlog.map_or(0, |backlog| backlog.bytes_max);
+        let delay_max = backlog.map_or(Duration::ZERO, |backlog| backlog.delay_max);
+        Self {
+            queue,
+            queue_open: true,
+            // `max-batch-kb` is about the request, not about what its parts hold in memory.
+            lanes: Lanes::new(Held::body_bytes),
+            backlog: Backlog::new(bytes_max, Arc::clone(&metrics)),
+            transport: Rc::new(Transport::new(target.clone(), open)),
+            target,
+            flights: JoinSet::new(),
+            successes: 0,
+            outage: None,
+            was_down: Duration::ZERO,
+            ailments: HashMap::new(),
+            backoff: Backoff::new(delay_max),
+            suspicion: None,
+            dead_letters,
+            health: Health::default(),
+            refusals: Sampler::default(),
+            ailing: Sampler::default(),
+            metrics,
+        }
+    }
+
     async fn send_all(mut self, mut stop: Stop) {
         loop {
             self.take_waiting().await;
@@ -98,6 +143,7 @@ impl Sender {
             if !self.queue_open && self.lanes.is_empty() {
                 return;
             }
+            let next_try = self.next_try();
             tokio::select! {
                 biased;
                 () = deadline(&mut stop) => break,
@@ -106,8 +152,9 @@ impl Sender {
                 }
                 write = self.queue.pop(), if self.queue_open => match write {
                     Some(write) => self.push(write),
-                    None => self.queue_open = false,
+                    None => self.hurry(),
                 },
+                () = sleep_until(next_try), if next_try.is_some() => {}
             }
         }
         self.give_up().await;
@@ -127,44 +174,77 @@ impl Sender {
     }
 
     fn push(&mut self, write: Write) {
-        let destination = Arc::clone(&write.destination);
-        self.lanes.push(&destination, write);
+        if let Some(held) = self.keep_new(Held::new(write)) {
+            let destination = Arc::clone(&held.write.destination);
+            self.lanes.push(&destination, held);
+        }
     }
 
     /// Puts requests in flight, as many as may be.
     fn start(&mut self) {
-        while self.flights.len() < self.flights_max {
-            let Some(destination) = self.lanes.start(self.bytes_max) else { return };
-            let writes = self.lanes.flight(&destination);
-            let frames = writes.iter().map(|write| write.batch.to_body()).collect();
-            let transport = Rc::clone(&self.transport);
-            self.flights.spawn_local(async move {
-                let started = Instant::now();
-                let ended = transport.send(&destination, frames).await;
-                Flight { destination, ended, took: started.elapsed() }
-            });
+        if self.outage.is_some() || self.lanes.next_wake().is_some() {
+            let now = Instant::now();
+            self.lanes.wake(now);
+            if let Some(outage) = &self.outage {
+                if outage.until > now || !self.flights.is_empty() {
+                    return;
+                }
+                // One tells whether the backend is back.
+                return self.start_next();
+            }
+        }
+        while self.flights.len() < self.target.in_flight_max && self.lanes.is_ready() {
+            self.start_next();
         }
     }
 
-    fn land(&mut self, flight: Flight) {
-        self.count(&flight);
-        let Flight { destination, ended, .. } = flight;
-        let verdict = classify(ended);
-        self.tell(&verdict);
-        let outcome = match verdict {
-            Verdict::Delivered => Outcome::Delivered,
-            // Somebody's line is bad, or all are too much: alone, each learns its own fate.
-            Verdict::Refused(_) if self.lanes.flight(&destination).len() > 1 => {
-                self.lanes.split(&destination);
-                return;
-            }
-            Verdict::Refused(refusal) | Verdict::RefusedDestination(refusal) => {
-                Outcome::Refused(refusal)
-            }
-            Verdict::Unavailable(_) => Outcome::Dropped(Drop::Unavailable),
+    fn start_next(&mut self) {
+        if let Some(destination) = self.lanes.start(self.target.batch_bytes_max as u64) {
+            self.launch(destination);
+        }
+    }
+
+    /// Sends what the lanes have put in flight.
+    fn launch(&mut self, destination: Arc<Destination>) {
+        let flight = self.lanes.flight(&destination);
+        let frames = flight.iter().map(|held| held.write.batch.to_body()).collect();
+        let transport = Rc::clone(&self.transport);
+        self.flights.spawn_local(async move {
+            let started = Instant::now();
+            let ended = transport.send(&destination, frames).await;
+            Flight { destination, ended, started }
+        });
+    }
+
+    /// When a request may start that must wait now, if there is one and no other event comes
+    /// first.
+    fn next_try(&self) -> Option<Instant> {
+        let wake = self.lanes.next_wake();
+        match &self.outage {
+            Some(outage) if !self.flights.is_empty() => None,
+            Some(outage) if self.lanes.is_ready() => Some(outage.until),
+            Some(outage) => wake.map(|wake| wake.max(outage.until)),
+            None => wake.filter(|_| self.flights.len() < self.target.in_flight_max),
+        }
+    }
+
+    /// Nothing new comes, and time is short: what waits for its time is tried now.
+    fn hurry(&mut self) {
+        self.queue_open = false;
+        if let Some(outage) = &mut self.outage {
+            outage.until = Instant::now();
+        }
+        self.lanes.wake_all();
+    }
+
+    fn publish(&self) {
+        let state = match (&self.outage, self.backlog.is_empty()) {
+            (Some(_), _) => State::Down,
+            (None, false) => State::Draining,
+            (None, true) => State::Up,
         };
-        for write in self.lanes.finish(&destination) {
-            settle(&self.metrics, &write, outcome.clone());
+        if self.metrics.backlog.state() != state {
+            self.metrics.backlog.set_state(state, now_s());
         }
     }
 
@@ -177,36 +257,35 @@ impl Sender {
         };
         self.metrics.requests[class].add(1);
         if class < STATUS_CLASSES {
-            self.metrics.latency.record(flight.took);
-        }
-    }
-
-    fn tell(&mut self, verdict: &Verdict) {
-        let down = matches!(verdict, Verdict::Unavailable(_));
-        if !self.health.observe(down, Instant::now()) {
-            return;
-        }
-        let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
-        if let Verdict::Unavailable(why) = verdict {
-            tracing::warn!(relay, backend, "backend is down: {why}");
-        } else {
-            tracing::info!(relay, backend, "backend is back");
+            self.metrics.latency.record(flight.started.elapsed());
         }
     }
 
     /// The deadline has passed: drops what is left, counted, and ends the requests in flight.
     async fn give_up(mut self) {
-        for write in self.lanes.drain() {
-            settle(&self.metrics, &write, Outcome::Dropped(Drop::Shutdown));
+        let (lines, bytes) = (self.metrics.owed.backlog_lines(), self.metrics.owed.backlog_bytes());
+        if lines > 0 {
+            let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
+            tracing::warn!(relay, backend, lines, bytes, "the backlog is dropped at shutdown");
         }
+        for held in self.lanes.drain() {
+            self.backlog.settle(held, Outcome::Dropped(Drop::Shutdown));
+        }
+        self.publish();
         self.flights.shutdown().await;
         // The fronts let go of the queue at the deadline too; what they push until then counts.
         let drop_rest = async {
             while let Some(write) = self.queue.pop().await {
-                settle(&self.metrics, &write, Outcome::Dropped(Drop::Shutdown));
+                self.backlog.settle(Held::new(write), Outcome::Dropped(Drop::Shutdown));
             }
         };
         drop(timeout(FRONTS_TIMEOUT, drop_rest).await);
+    }
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    if let Some(time) = time {
+        tokio::time::sleep_until(time.into()).await;
     }
 }
 

@@ -56,6 +56,8 @@ struct Backend {
 struct Connected {
     socket: UdpSocket,
     has_gso: bool,
+    /// A send failed for what a new socket may mend: the host's address or route has changed.
+    broken: bool,
 }
 
 impl Transport {
@@ -152,9 +154,12 @@ impl Backend {
         }
     }
 
+    /// Connects if that was not done, or again if what is there is broken; that one is used for
+    /// as long as there is no better.
     fn connect(&mut self) {
+        let works = self.socket.as_ref().is_some_and(|connected| !connected.broken);
         let too_soon = self.tried.is_some_and(|tried| tried.elapsed() < RETRY);
-        if self.socket.is_some() || too_soon {
+        if works || too_soon {
             return;
         }
         let failed_before = self.tried.replace(Instant::now()).is_some();
@@ -190,13 +195,16 @@ impl Connected {
         socket.set_write_timeout(Some(SEND_TIMEOUT))?;
         SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES)?;
         let has_gso = sys::has_gso(&socket);
-        Ok(Self { socket, has_gso })
+        Ok(Self { socket, has_gso, broken: false })
     }
 
     /// Whether at least half of the send buffer is free (net/sock.h, `sock_writeable`): then it
     /// takes one batch without blocking, for a batch is smaller than half of the smallest buffer
-    /// that the kernel's defaults grant.
+    /// that the kernel's defaults grant. What is broken is for the sender thread to mend.
     fn is_writable(&self) -> bool {
+        if self.broken {
+            return false;
+        }
         let mut poll = [PollFd::new(&self.socket, PollFlags::OUT)];
         let now = Timespec::default();
         matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1))
@@ -232,8 +240,8 @@ impl Connected {
                     tracing::info!(%error, "no segmented sends on this route: one call a datagram");
                     self.has_gso = false;
                 }
-                Err(_) => {
-                    metrics.send_errors.add(1);
+                Err(error) => {
+                    self.failed(&error, metrics);
                     return tally.fail(run);
                 }
             }
@@ -242,12 +250,22 @@ impl Connected {
             let one = std::slice::from_ref(datagram);
             match self.send_segments(bytes, one, metrics) {
                 Ok(()) => tally.deliver(one, metrics),
-                Err(_) => {
-                    metrics.send_errors.add(1);
+                Err(error) => {
+                    self.failed(&error, metrics);
                     tally.fail(one);
                 }
             }
         }
+    }
+
+    fn failed(&mut self, error: &io::Error, metrics: &metrics::Backend) {
+        metrics.send_errors.add(1);
+        // Nobody listens there, or no memory is left at the moment: that is not the socket's.
+        let passing = matches!(
+            error.raw_os_error(),
+            Some(libc::ECONNREFUSED | libc::EAGAIN | libc::EINTR | libc::ENOBUFS | libc::ENOMEM)
+        );
+        self.broken |= !passing;
     }
 
     /// One system call: `run` as segments of one size, the shorter ones padded with newlines.
@@ -312,5 +330,48 @@ impl Tally {
 
     fn fail(&mut self, run: &[Datagram]) {
         self.failed += run.iter().map(|datagram| datagram.lines).sum::<u64>();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+    use crate::queue::Owed;
+    use bytes::Bytes;
+    use std::net::Shutdown;
+
+    #[test]
+    fn a_socket_that_can_send_no_more_is_replaced() {
+        let sink = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
+        sink.set_read_timeout(Some(Duration::from_secs(10))).expect("a valid timeout");
+        let location = sink.local_addr().expect("it is bound").to_string();
+        let owed = Arc::<Owed>::default();
+        let metrics = Arc::new(metrics::Backend::new("relay".into(), "backend".into(), owed));
+        let target = UdpTarget { location, mtu: 1_024 };
+        let transport = Transport::new(target, Arc::clone(&metrics));
+        let batch = Batch::from_body(Bytes::from_static(b"m f=1 1\n"), vec![8]);
+        let write = Write { batch, destination: Arc::default(), client: None };
+
+        transport.lock().connect();
+        assert!(transport.try_send(&write));
+        // As when the address that it sends from was taken off the host: every send fails.
+        let broken = transport
+            .lock()
+            .socket
+            .as_ref()
+            .map(|connected| SockRef::from(&connected.socket).shutdown(Shutdown::Write));
+        assert!(matches!(broken, Some(Ok(()))), "{broken:?}");
+        assert!(transport.try_send(&write));
+        assert_eq!(metrics.dropped[Drop::Unavailable as usize].get(), 1);
+        assert!(!transport.try_send(&write), "it is for the sender thread now");
+
+        transport.lock().tried = None;
+        transport.lock().connect();
+        assert!(transport.try_send(&write));
+        assert_eq!((metrics.delivered.get(), metrics.dropped_total()), (2, 1));
+        for _ in 0..2 {
+            assert_eq!(sink.recv(&mut [0; 64]).expect("it arrives"), 7);
+        }
     }
 }

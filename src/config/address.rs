@@ -3,6 +3,8 @@
 
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
+use percent_encoding::percent_decode_str;
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A `bind-addr`.
@@ -91,21 +93,58 @@ fn classify(host: &str) -> Result<Host<'_>, String> {
 }
 
 /// The URL of an HTTP backend, taken apart.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Location {
+    pub(super) https: bool,
+    /// `user:password@`, decoded.
+    pub(super) user: Option<(String, String)>,
     /// `host:port`.
     pub(super) authority: String,
     /// With its leading `/`.
     path: String,
 }
 
-/// Reads `http://host:8086`, `http://host/base/` or `http://host:8086/write`; `https` too.
+/// Reads `http://host:8086`, `http://host/base/` or `http://host:8086/write`; `https` too, and a
+/// user with a password before the host.
 pub(super) fn http_location(text: &str) -> Result<Location, String> {
+    let location = plain_location(text);
+    if text.contains('@') {
+        // What exactly is wrong might quote a part of the password.
+        return location.map_err(|_| {
+            "is no URL; write \"http://user:password@host:8086/\" with every character of the \
+             password but letters and digits as % and its two hexadecimal digits, or take it out \
+             and set `username` and `password`"
+                .to_owned()
+        });
+    }
+    location
+}
+
+/// The location without its user and password: for names and log lines.
+pub(super) fn without_user(location: &str) -> Cow<'_, str> {
+    let parts = location.split_once("://").and_then(|(scheme, rest)| {
+        let (_, host) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://{host}"))
+    });
+    parts.map_or(Cow::Borrowed(location), Cow::Owned)
+}
+
+fn user(info: &str) -> Result<(String, String), String> {
+    let (name, password) = info.split_once(':').ok_or("has a user without a password")?;
+    let decode = |text: &str| {
+        let text = percent_decode_str(text).decode_utf8().ok()?.into_owned();
+        Some(text).filter(|text| !text.contains(char::is_control))
+    };
+    let user = decode(name).zip(decode(password)).ok_or("has a user that is no text")?;
+    // It would be taken for the end of the name.
+    if user.0.contains(':') { Err("has a user with a colon".into()) } else { Ok(user) }
+}
+
+fn plain_location(text: &str) -> Result<Location, String> {
     let (scheme, _) =
         text.split_once("://").ok_or("is no URL; write \"http://host:8086/\"".to_owned())?;
-    let default_port = match scheme.to_ascii_lowercase().as_str() {
-        "http" => 80,
-        "https" => 443,
+    let (https, default_port) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (false, 80),
+        "https" => (true, 443),
         _ => return Err(format!("has the scheme `{scheme}`; write \"http://host:8086/\"")),
     };
     if text.contains(['?', '#']) {
@@ -117,7 +156,10 @@ pub(super) fn http_location(text: &str) -> Result<Location, String> {
         .parse()
         .map_err(|error| format!("is no URL ({error}); write \"http://host:8086/\""))?;
     let authority = uri.authority().ok_or("names no host; write \"http://host:8086/\"")?;
-    let address = authority.as_str().rsplit('@').next().unwrap_or_default();
+    let (user, address) = match authority.as_str().rsplit_once('@') {
+        Some((info, address)) => (Some(user(info)?), address),
+        None => (None, authority.as_str()),
+    };
     let bare = address.strip_suffix(':').unwrap_or(address);
     let has_port = bare.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
     let with_port = if has_port { bare.to_owned() } else { format!("{bare}:{default_port}") };
@@ -125,8 +167,12 @@ pub(super) fn http_location(text: &str) -> Result<Location, String> {
     if with_port.starts_with(':') {
         return Err("names no host; write \"http://host:8086/\"".to_owned());
     }
+    if uri.path().contains('@') {
+        // Much rather a password with a slash in it than a path.
+        return Err("has an @ behind its host".to_owned());
+    }
     check_path(uri.path())?;
-    Ok(Location { authority, path: uri.path().to_owned() })
+    Ok(Location { https, user, authority, path: uri.path().to_owned() })
 }
 
 impl Location {
@@ -138,9 +184,14 @@ impl Location {
     }
 
     /// Where writes go when no endpoint is named: a URL that ends in `/` (or in its host) is a
-    /// base URL, any other is the full write URL of the original relay.
-    pub(super) fn write_path(&self) -> String {
-        if self.path.ends_with('/') { format!("{}write", self.path) } else { self.path.clone() }
+    /// base URL to which `endpoint` is added, any other is the full write URL of the original
+    /// relay.
+    pub(super) fn write_path(&self, endpoint: &str) -> String {
+        if self.path.ends_with('/') {
+            format!("{}{endpoint}", self.path)
+        } else {
+            self.path.clone()
+        }
     }
 }
 

@@ -3,18 +3,16 @@
 //! an output with one yields nothing. The values' types and bounds are the reader's.
 
 use super::address::{self, Bind};
+use super::outside::Outside;
 use super::raw::Section;
-use super::{Config, HttpListener, UdpListener, output};
+use super::security;
+use super::{Ack, Config, HttpListener, UdpListener, filters, output};
 use crate::timestamp::Precision;
-use std::io;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
-
-/// Looks up the addresses of the host name of a `bind-addr`.
-pub(super) type Resolve<'a> = &'a dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
 
 /// Each listener has threads and sockets of its own.
 const LISTENERS_MAX: usize = 64;
@@ -25,14 +23,14 @@ const DEFAULT_WORKERS_MAX: usize = 4;
 const MIB: usize = 1024 * 1024;
 
 /// `None` only if a problem was reported; there may be problems with a configuration as well.
-pub(super) fn check(root: Section<'_>, resolve: Resolve<'_>) -> Option<Config> {
+pub(super) fn check(root: Section<'_>, outside: &dyn Outside) -> Option<Config> {
     let mut claims = Claims::default();
     let http: Vec<_> =
-        root.sections("http").map(|section| http_listener(section, resolve, &mut claims)).collect();
+        root.sections("http").map(|section| http_listener(section, outside, &mut claims)).collect();
     let udp: Vec<_> =
-        root.sections("udp").map(|section| udp_listener(section, resolve, &mut claims)).collect();
+        root.sections("udp").map(|section| udp_listener(section, outside, &mut claims)).collect();
     let admin = root.sections("admin").next().map(|section| {
-        let bind = bind_addr(section, resolve)?;
+        let bind = bind_addr(section, outside)?;
         claims.address(section, Transport::Tcp, bind);
         Some(bind)
     });
@@ -45,11 +43,16 @@ pub(super) fn check(root: Section<'_>, resolve: Resolve<'_>) -> Option<Config> {
             "has {listeners} listeners; at most {LISTENERS_MAX} run in one relay"
         ));
     }
-    filters(root, &http, &udp);
+    // Only if all are right are the names of all outputs known, which filters go by.
+    let mut http: Vec<_> = http.into_iter().collect::<Option<_>>()?;
+    let mut udp: Vec<_> = udp.into_iter().collect::<Option<_>>()?;
+    let of_http = http.iter_mut().flat_map(|listener| &mut listener.outputs);
+    let of_udp = udp.iter_mut().flat_map(|listener| &mut listener.outputs);
+    filters::attach(root, of_http.chain(of_udp).collect());
     let cores = available_parallelism().map_or(1, NonZero::get);
     Some(Config {
-        http: http.into_iter().collect::<Option<_>>()?,
-        udp: udp.into_iter().collect::<Option<_>>()?,
+        http,
+        udp,
         admin: match admin {
             None => None,
             Some(bind) => Some(bind?),
@@ -61,7 +64,7 @@ pub(super) fn check(root: Section<'_>, resolve: Resolve<'_>) -> Option<Config> {
 
 fn http_listener(
     section: Section<'_>,
-    resolve: Resolve<'_>,
+    outside: &dyn Outside,
     claims: &mut Claims,
 ) -> Option<HttpListener> {
     let body_bytes_max = count(section, "max-body-size-mb") * MIB;
@@ -75,15 +78,19 @@ fn http_listener(
         }
         bodies_bytes_max = body_bytes_max;
     }
-    let bind = listener_bind(section, Transport::Tcp, resolve, claims);
-    let name = listener_name(section, "http://", claims);
-    let outputs = output::http(section);
+    let bind = listener_bind(section, Transport::Tcp, outside, claims);
+    let scheme = if section.text("ssl-combined-pem").is_some() { "https://" } else { "http://" };
+    let name = listener_name(section, scheme, claims);
+    let tls = security::acceptor(section, outside);
+    let outputs = output::http(section, outside);
     Some(HttpListener {
         name: name?,
         bind: bind?,
+        tls: tls?,
         ping_status: u16::try_from(section.integer("default-ping-response"))
             .expect("the schema's bound is below 65536"),
         default_retention_policy: section.text("default-retention-policy").map(str::to_owned),
+        ack: ack(section),
         body_bytes_max,
         bodies_bytes_max,
         outputs: outputs?,
@@ -92,7 +99,7 @@ fn http_listener(
 
 fn udp_listener(
     section: Section<'_>,
-    resolve: Resolve<'_>,
+    outside: &dyn Outside,
     claims: &mut Claims,
 ) -> Option<UdpListener> {
     let precision = Precision::parse(section.text("precision").unwrap_or_default());
@@ -100,9 +107,9 @@ fn udp_listener(
         section.wrong("precision", "is no precision; give n, ns, u, us, ms, s, m or h");
     }
     let cores = available_parallelism().map_or(1, NonZero::get);
-    let bind = listener_bind(section, Transport::Udp, resolve, claims);
+    let bind = listener_bind(section, Transport::Udp, outside, claims);
     let name = listener_name(section, "", claims);
-    let outputs = output::udp(section);
+    let outputs = output::udp(section, outside);
     Some(UdpListener {
         name: name?,
         bind: bind?,
@@ -112,6 +119,18 @@ fn udp_listener(
         batch_wait: Duration::from_micros(section.integer("batch-wait-us")),
         outputs: outputs?,
     })
+}
+
+fn ack(section: Section<'_>) -> Ack {
+    match section.text("ack") {
+        None | Some("any") => Ack::Any,
+        Some("quorum") => Ack::Quorum,
+        Some("all") => Ack::All,
+        Some(_) => {
+            section.wrong("ack", "is no number of backends; give any, quorum or all");
+            Ack::Any
+        }
+    }
 }
 
 fn listener_name(section: Section<'_>, scheme: &str, claims: &mut Claims) -> Option<Arc<str>> {
@@ -124,15 +143,15 @@ fn listener_name(section: Section<'_>, scheme: &str, claims: &mut Claims) -> Opt
 fn listener_bind(
     section: Section<'_>,
     transport: Transport,
-    resolve: Resolve<'_>,
+    outside: &dyn Outside,
     claims: &mut Claims,
 ) -> Option<SocketAddr> {
-    let bind = bind_addr(section, resolve)?;
+    let bind = bind_addr(section, outside)?;
     claims.address(section, transport, bind);
     Some(bind)
 }
 
-fn bind_addr(section: Section<'_>, resolve: Resolve<'_>) -> Option<SocketAddr> {
+fn bind_addr(section: Section<'_>, outside: &dyn Outside) -> Option<SocketAddr> {
     let remedy = "give the address to listen on, as in bind-addr = \"127.0.0.1:9096\"";
     let (name, port) = match address::bind(section.required("bind-addr", remedy)?) {
         Ok(Bind::Address(address)) => return Some(address),
@@ -142,7 +161,7 @@ fn bind_addr(section: Section<'_>, resolve: Resolve<'_>) -> Option<SocketAddr> {
             return None;
         }
     };
-    let wrong = match resolve(name, port) {
+    let wrong = match outside.addresses(name, port) {
         // Go listens on the IPv4 address of a name that has both.
         Ok(found) => match found.iter().find(|a| a.is_ipv4()).or(found.first()) {
             Some(address) => return Some(*address),
@@ -192,24 +211,6 @@ impl Claims {
             section.wrong("bind-addr", wrong);
         }
         self.addresses.push((transport, bind, section.line_of("bind-addr")));
-    }
-}
-
-fn filters(root: Section<'_>, http: &[Option<HttpListener>], udp: &[Option<UdpListener>]) {
-    if http.iter().any(Option::is_none) || udp.iter().any(Option::is_none) {
-        return; // Their outputs' names are not known.
-    }
-    let http = http.iter().flatten().flat_map(|listener| &listener.outputs);
-    let udp = udp.iter().flatten().flat_map(|listener| &listener.outputs);
-    let known: Vec<&str> = http.chain(udp).map(|output| &*output.name).collect();
-    for filter in root.sections("filter") {
-        if filter.texts("outputs").next().is_none() {
-            filter.wrong_table("names no output; list them as in outputs = [\"NAME\"]");
-        }
-        for name in filter.texts("outputs").filter(|name| !known.contains(name)) {
-            let wrong = format!("names \"{name}\", which no output is called; correct the name");
-            filter.wrong("outputs", wrong);
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! gets served loses its row here.
 
 use super::raw::Section;
-use super::schema::{HTTP, HTTP_OUTPUT, Kind, ROOT, Table, UDP_OUTPUT};
+use super::schema::{HTTP, HTTP_OUTPUT, Kind, Table};
 use toml::de::DeValue;
 
 struct Row {
@@ -15,17 +15,7 @@ struct Row {
     remedy: &'static str,
 }
 
-const TLS_OUT: &str = "use http://, or put a proxy that speaks TLS next to the relay";
-const BUFFER: &str = "remove it; `queue-size-mb` bounds what waits in memory for a busy backend";
-const CREDENTIALS: &str = "remove the user and password; clients' own credentials are passed on";
-
-static ROWS: [Row; 14] = [
-    Row {
-        table: &HTTP,
-        key: "ssl-combined-pem",
-        asks: is_given,
-        remedy: "remove it, and let a proxy in front of the relay speak TLS",
-    },
+static ROWS: [Row; 4] = [
     Row {
         table: &HTTP,
         key: "rate-limit",
@@ -33,14 +23,6 @@ static ROWS: [Row; 14] = [
         remedy: "remove it, or limit requests in a proxy in front of the relay",
     },
     Row { table: &HTTP, key: "burst-limit", asks: is_given, remedy: "remove it" },
-    Row { table: &HTTP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
-    Row { table: &UDP_OUTPUT, key: "buffer-size-mb", asks: is_given, remedy: BUFFER },
-    Row { table: &HTTP_OUTPUT, key: "skip-tls-verification", asks: is_given, remedy: TLS_OUT },
-    Row { table: &UDP_OUTPUT, key: "skip-tls-verification", asks: is_given, remedy: TLS_OUT },
-    Row { table: &HTTP_OUTPUT, key: "location", asks: is_https, remedy: TLS_OUT },
-    Row { table: &UDP_OUTPUT, key: "location", asks: is_https, remedy: TLS_OUT },
-    Row { table: &HTTP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
-    Row { table: &UDP_OUTPUT, key: "location", asks: has_credentials, remedy: CREDENTIALS },
     Row {
         table: &HTTP_OUTPUT,
         key: "type",
@@ -52,12 +34,6 @@ static ROWS: [Row; 14] = [
         key: "endpoints",
         asks: is_prometheus_only,
         remedy: "add `write`, or remove this output; the relay takes line protocol only",
-    },
-    Row {
-        table: &ROOT,
-        key: "filter",
-        asks: |value| value.as_array().is_some_and(|array| !array.is_empty()),
-        remedy: "remove the [[filter]] tables; until then every output gets every point",
     },
 ];
 
@@ -83,16 +59,6 @@ fn is_given(value: &DeValue<'_>) -> bool {
         DeValue::Boolean(value) => *value,
         _ => true,
     }
-}
-
-fn is_https(value: &DeValue<'_>) -> bool {
-    let scheme = value.as_str().and_then(|text| text.split_once("://"));
-    scheme.is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
-}
-
-fn has_credentials(value: &DeValue<'_>) -> bool {
-    let behind = value.as_str().and_then(|text| text.split_once("://"));
-    behind.is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
 }
 
 fn is_prometheus_only(value: &DeValue<'_>) -> bool {

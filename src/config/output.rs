@@ -2,9 +2,11 @@
 
 use super::address::{self, Location};
 use super::check::count;
+use super::outside::Outside;
 use super::raw::Section;
-use super::schema::HTTP_ONLY;
-use super::{Database, HttpTarget, Output, Target, UdpTarget};
+use super::schema::{BACKLOG_ONLY, HTTP_ONLY};
+use super::security;
+use super::{Backlog, Database, DeadLetters, Dialect, HttpTarget, Output, Target, UdpTarget};
 use std::sync::Arc;
 
 /// Each output has a queue and threads of its own.
@@ -14,19 +16,16 @@ const KIB: usize = 1024;
 const MIB: u64 = 1024 * 1024;
 
 /// The outputs of an `[[http]]` listener.
-pub(super) fn http(listener: Section<'_>) -> Option<Vec<Output>> {
+pub(super) fn http(listener: Section<'_>, outside: &dyn Outside) -> Option<Vec<Output>> {
     all(listener, |section| {
-        if !matches!(section.text("type"), None | Some("influxdb" | "prometheus")) {
-            section.wrong("type", "is no type of backend; write type = \"influxdb\" or remove it");
-        }
         let remedy = "give the backend's URL, as in location = \"http://127.0.0.1:8086/\"";
         let location = section.required("location", remedy)?;
-        Some((location, Target::Http(http_target(section, location)?)))
+        Some((location, Target::Http(http_target(section, location, outside)?)))
     })
 }
 
 /// The outputs of a `[[udp]]` listener.
-pub(super) fn udp(listener: Section<'_>) -> Option<Vec<Output>> {
+pub(super) fn udp(listener: Section<'_>, outside: &dyn Outside) -> Option<Vec<Output>> {
     all(listener, |section| {
         let remedy = "give the backend's address, as in location = \"127.0.0.1:8089\"";
         let location = section.required("location", remedy)?;
@@ -40,7 +39,7 @@ pub(super) fn udp(listener: Section<'_>) -> Option<Vec<Output>> {
                 section.wrong("location", wrong);
                 return None;
             }
-            Some(_) => Target::Http(http_target_of_udp(section, location)?),
+            Some(_) => Target::Http(http_target_of_udp(section, location, outside)?),
         };
         Some((location, target))
     })
@@ -58,7 +57,8 @@ fn all<'a>(
             whole = false;
             continue;
         };
-        let name: Arc<str> = section.text("name").unwrap_or(location).into();
+        let location = address::without_user(location);
+        let name: Arc<str> = section.text("name").unwrap_or(&location).into();
         if let Some((_, line)) = lines.iter().find(|(taken, _)| *taken == name) {
             let wrong = format!(
                 "gives the name \"{name}\", which the output of line {line} has; \
@@ -70,6 +70,7 @@ fn all<'a>(
         outputs.push(Output {
             name,
             queue_bytes_max: section.integer("queue-size-mb") * MIB,
+            filter: None,
             target,
         });
     }
@@ -102,23 +103,70 @@ fn udp_target(section: Section<'_>, location: &str) -> Option<UdpTarget> {
     }
 }
 
-fn http_target_of_udp(section: Section<'_>, location: &str) -> Option<HttpTarget> {
+fn http_target_of_udp(
+    section: Section<'_>,
+    location: &str,
+    outside: &dyn Outside,
+) -> Option<HttpTarget> {
     if section.has("mtu") {
         section.wrong("mtu", "has no use for an output by HTTP; remove it");
     }
-    let remedy = "write database = \"NAME\", because points that come by UDP name none";
-    let database = section.required("database", remedy).map(|name| Database {
+    let database = section.text("database").map(|name| Database {
         name: name.to_owned(),
         retention_policy: section.text("retention-policy").map(str::to_owned),
     });
-    let target = http_target(section, location)?;
-    Some(HttpTarget { database: Some(database?), ..target })
+    let mut target = http_target(section, location, outside)?;
+    if database.is_none()
+        && target.dialect != Dialect::V1
+        && section.text("retention-policy").is_some()
+    {
+        section.wrong("retention-policy", "has no use without `database`; remove it");
+    }
+    match (&mut target.dialect, database) {
+        (Dialect::V2 { bucket: Some(_), .. }, Some(_)) => {
+            section.wrong("bucket", "says the same as `database`; remove one of them");
+        }
+        (Dialect::V2 { bucket, .. }, database @ Some(_)) => *bucket = database.map(|d| d.bucket()),
+        (Dialect::V2 { bucket: None, .. }, None) => {
+            let remedy = "write bucket = \"NAME\", because points that come by UDP name none";
+            section.required("bucket", remedy)?;
+        }
+        (Dialect::V2 { .. }, None) => {}
+        (Dialect::V1, database) => {
+            let remedy = "write database = \"NAME\", because points that come by UDP name none";
+            section.required("database", remedy)?;
+            target.database = database;
+        }
+    }
+    Some(target)
 }
 
-fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
+/// The API that the output speaks.
+fn dialect(section: Section<'_>) -> Option<Dialect> {
+    match section.text("type") {
+        Some("influxdb2") => {
+            let remedy = "write org = \"NAME\", the organization of InfluxDB 2 to write to";
+            let org = section.required("org", remedy)?.to_owned();
+            return Some(Dialect::V2 { org, bucket: section.text("bucket").map(str::to_owned) });
+        }
+        None | Some("influxdb" | "prometheus") => {}
+        Some(_) => section.wrong(
+            "type",
+            "is no type of backend; write type = \"influxdb\" or \"influxdb2\", or remove it",
+        ),
+    }
+    for key in ["org", "bucket"].into_iter().filter(|key| section.text(key).is_some()) {
+        section.wrong(key, "is for InfluxDB 2; write type = \"influxdb2\" too, or remove it");
+    }
+    Some(Dialect::V1)
+}
+
+fn http_target(section: Section<'_>, location: &str, outside: &dyn Outside) -> Option<HttpTarget> {
     let timeout = section.duration("timeout");
     let batch_bytes_max = count(section, "max-batch-kb") * KIB;
     let in_flight_max = count(section, "max-in-flight");
+    let backlog = backlog(section);
+    let dialect = dialect(section);
     let location = match address::http_location(location) {
         Ok(location) => location,
         Err(wrong) => {
@@ -126,20 +174,58 @@ fn http_target(section: Section<'_>, location: &str) -> Option<HttpTarget> {
             return None;
         }
     };
-    let write_path = endpoints(section, &location)?;
+    let tls = security::connector(section, location.https, &location.authority, outside);
+    let authorization = security::authorization(section, location.user.clone(), outside);
+    let gzip = security::gzip(section);
+    let write_path = endpoints(section, &location, dialect.as_ref())?;
     Some(HttpTarget {
         authority: location.authority,
+        tls: tls?,
+        authorization,
+        gzip,
         write_path,
+        dialect: dialect?,
         timeout,
         batch_bytes_max,
         in_flight_max,
         database: None,
+        backlog,
     })
 }
 
+/// `None` without a buffer. A wrong value is reported, and yields something nevertheless.
+fn backlog(section: Section<'_>) -> Option<Backlog> {
+    let bytes_max = section.integer("buffer-size-mb") * MIB;
+    if bytes_max == 0 {
+        for key in BACKLOG_ONLY.into_iter().filter(|key| section.has(key)) {
+            section.wrong(key, "has no use without a backlog; give `buffer-size-mb`, or remove it");
+        }
+        return None;
+    }
+    let keep_refused = match section.text("on-refused") {
+        None | Some("keep") => true,
+        Some("drop") => false,
+        Some(_) => {
+            section.wrong("on-refused", "is not known; give \"keep\" or \"drop\"");
+            true
+        }
+    };
+    let dead_letters = section.text("dead-letter-dir").map(|dir| DeadLetters {
+        dir: dir.into(),
+        bytes_max: section.integer("dead-letter-size-mb") * MIB,
+    });
+    let delay_max = section.duration("max-delay-interval");
+    Some(Backlog { bytes_max, delay_max, keep_refused, dead_letters })
+}
+
 /// Checks all endpoints; the path of the write endpoint.
-fn endpoints(section: Section<'_>, location: &Location) -> Option<String> {
-    let mut write = Some(location.write_path());
+fn endpoints(
+    section: Section<'_>,
+    location: &Location,
+    dialect: Option<&Dialect>,
+) -> Option<String> {
+    let is_v2 = matches!(dialect, Some(Dialect::V2 { .. }));
+    let mut write = Some(location.write_path(if is_v2 { "api/v2/write" } else { "write" }));
     for endpoints in section.sections("endpoints") {
         for key in ["write", "write_prom", "ping", "query"] {
             let Some(endpoint) = endpoints.text(key) else { continue };
@@ -151,6 +237,14 @@ fn endpoints(section: Section<'_>, location: &Location) -> Option<String> {
                 write = path.ok();
             }
         }
+    }
+    let of_v1 = |path: &String| path.ends_with("/write") && !path.ends_with("/api/v2/write");
+    if is_v2 && write.as_ref().is_some_and(of_v1) {
+        let endpoint = section.sections("endpoints").find(|endpoints| endpoints.has("write"));
+        let (subject, key) = endpoint.map_or((section, "location"), |table| (table, "write"));
+        let wrong = "ends in the write path of InfluxDB 1.x; end it in \"/api/v2/write\", \
+                     or give a base URL alone";
+        subject.wrong(key, wrong);
     }
     write
 }

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration file, in words for the operator: where, which key, which
 //! value, what to do. Made by the reader and the checks; `main` prints it and exits with code 2.
 
+use super::schema::SECRETS;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
@@ -103,8 +104,12 @@ impl<'a> Report<'a> {
         let bytes = self.text.as_bytes();
         let start = memchr::memrchr(b'\n', &bytes[..at]).map_or(0, |newline| newline + 1);
         let end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |len| start + len);
+        // Some key of this line may hold a secret: cut it there.
+        let line = &self.text[start..end];
+        let ends = SECRETS.iter().filter_map(|key| line.find(key).map(|at| at + key.len()));
+        let shown = start + ends.min().unwrap_or(line.len());
         let message = error.message().replace('\n', ", ");
-        self.add(self.line(at), self.excerpt(start..end), format!("is not TOML: {message}"));
+        self.add(self.line(at), self.excerpt(start..shown), format!("is not TOML: {message}"));
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -6,7 +6,7 @@
 
 use super::duration;
 use super::problem::Report;
-use super::schema::{Key, Kind, ROOT, TABLES, Table};
+use super::schema::{Key, Kind, ROOT, SECRETS, TABLES, Table};
 use std::ops::Range;
 use std::time::Duration;
 use toml::Spanned;
@@ -61,6 +61,7 @@ impl<'a> Section<'a> {
     /// Reports a key's value, or the table if the key is not there.
     pub(super) fn wrong(&self, key: &str, wrong: impl Into<String>) {
         let subject = match self.entries.get(key) {
+            Some(_) if SECRETS.contains(&key) => format!("{key} = ..."),
             Some(value) if !is_block(value) => {
                 format!("{key} = {}", self.report.excerpt(value.span()))
             }
@@ -99,7 +100,7 @@ impl<'a> Section<'a> {
     pub(super) fn check_bounds(&self) {
         for Key { name, kind } in self.table.keys {
             match kind {
-                Kind::Text => drop(self.text(name)),
+                Kind::Text | Kind::Secret => drop(self.text(name)),
                 Kind::Integer { .. } => drop(self.integer(name)),
                 Kind::Duration { .. } => drop(self.duration(name)),
                 Kind::Table(_) | Kind::Tables(_) => {
@@ -216,7 +217,7 @@ fn is_block(value: &Spanned<DeValue<'_>>) -> bool {
 
 fn fits(kind: &Kind, value: &DeValue<'_>) -> bool {
     match kind {
-        Kind::Text | Kind::Duration { .. } => value.is_str(),
+        Kind::Text | Kind::Secret | Kind::Duration { .. } => value.is_str(),
         Kind::Boolean => value.is_bool(),
         Kind::Integer { .. } => value.is_integer(),
         Kind::Texts => all(value, |value| value.is_str()),
@@ -233,7 +234,7 @@ fn all(value: &DeValue<'_>, fits: fn(&DeValue<'_>) -> bool) -> bool {
 fn wanted(key: &Key, table: &Table) -> String {
     let name = key.name;
     match &key.kind {
-        Kind::Text => format!("write a text in quotes: {name} = \"...\""),
+        Kind::Text | Kind::Secret => format!("write a text in quotes: {name} = \"...\""),
         Kind::Duration { default, .. } => {
             format!("write a duration in quotes: {name} = \"{}\"", duration::show(*default))
         }

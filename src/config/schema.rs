@@ -24,6 +24,8 @@ pub(super) struct Key {
 pub(super) enum Kind {
     /// The empty string means the same as no key.
     Text,
+    /// A text that no error quotes.
+    Secret,
     Texts,
     Boolean,
     /// With `zero`, 0 is allowed below `min` and stands for the default.
@@ -74,10 +76,12 @@ pub(super) static HTTP: Table = Table {
         text("bind-addr"),
         or_zero("default-ping-response", 204, 200, 599),
         text("default-retention-policy"),
+        text("ack"),
         integer("max-body-size-mb", 32, 1, 1024),
         integer("max-bodies-size-mb", 64, 1, 65_536),
         or_zero("health-timeout-ms", 10_000, 1, 3_600_000),
         text("ssl-combined-pem"),
+        text("client-ca-file"),
         integer("rate-limit", 0, 0, 1_000_000_000),
         integer("burst-limit", 0, 0, 1_000_000_000),
         Key { name: "output", kind: Kind::Tables(&HTTP_OUTPUT) },
@@ -89,7 +93,9 @@ pub(super) static HTTP_OUTPUT: Table = Table {
     keys: &[
         text("name"),
         text("location"),
-        text("type"),
+        TYPE,
+        ORG,
+        BUCKET,
         QUEUE_SIZE,
         ENDPOINTS_KEY,
         TIMEOUT,
@@ -97,7 +103,18 @@ pub(super) static HTTP_OUTPUT: Table = Table {
         MAX_IN_FLIGHT,
         BUFFER_SIZE,
         MAX_DELAY,
+        ON_REFUSED,
+        DEAD_LETTER_DIR,
+        DEAD_LETTER_SIZE,
         SKIP_TLS,
+        CA_FILE,
+        CLIENT_PEM,
+        USERNAME,
+        PASSWORD,
+        PASSWORD_ENV,
+        TOKEN,
+        TOKEN_ENV,
+        CONTENT_ENCODING,
     ],
 };
 
@@ -128,15 +145,29 @@ pub(super) static UDP_OUTPUT: Table = Table {
         QUEUE_SIZE,
         // 65507 is the largest payload of a UDP datagram over IPv4.
         or_zero("mtu", 1_024, 64, 65_507),
+        TYPE,
         text("database"),
         text("retention-policy"),
+        ORG,
+        BUCKET,
         ENDPOINTS_KEY,
         TIMEOUT,
         MAX_BATCH,
         MAX_IN_FLIGHT,
         BUFFER_SIZE,
         MAX_DELAY,
+        ON_REFUSED,
+        DEAD_LETTER_DIR,
+        DEAD_LETTER_SIZE,
         SKIP_TLS,
+        CA_FILE,
+        CLIENT_PEM,
+        USERNAME,
+        PASSWORD,
+        PASSWORD_ENV,
+        TOKEN,
+        TOKEN_ENV,
+        CONTENT_ENCODING,
     ],
 };
 
@@ -150,18 +181,43 @@ pub(super) static FILTER: Table = Table {
     ],
 };
 
+/// Keys that only an output with a backlog has a use for. `max-delay-interval` is not among them:
+/// the Go relay's sample files give it without a buffer.
+pub(super) const BACKLOG_ONLY: [&str; 3] =
+    [ON_REFUSED.name, DEAD_LETTER_DIR.name, DEAD_LETTER_SIZE.name];
+
 /// Keys of a `[[udp.output]]` that only an output by HTTP has a use for.
-pub(super) const HTTP_ONLY: [&str; 9] = [
+pub(super) const HTTP_ONLY: [&str; 23] = [
+    TYPE.name,
     "database",
     "retention-policy",
+    ORG.name,
+    BUCKET.name,
     ENDPOINTS_KEY.name,
     TIMEOUT.name,
     MAX_BATCH.name,
     MAX_IN_FLIGHT.name,
     BUFFER_SIZE.name,
     MAX_DELAY.name,
+    ON_REFUSED.name,
+    DEAD_LETTER_DIR.name,
+    DEAD_LETTER_SIZE.name,
     SKIP_TLS.name,
+    CA_FILE.name,
+    CLIENT_PEM.name,
+    USERNAME.name,
+    PASSWORD.name,
+    PASSWORD_ENV.name,
+    TOKEN.name,
+    TOKEN_ENV.name,
+    CONTENT_ENCODING.name,
 ];
+
+const TYPE: Key = text("type");
+const ORG: Key = text("org");
+const BUCKET: Key = text("bucket");
+/// The keys whose values no error quotes.
+pub(super) const SECRETS: [&str; 2] = [PASSWORD.name, TOKEN.name];
 
 const QUEUE_SIZE: Key = integer("queue-size-mb", 16, 1, 65_536);
 const ENDPOINTS_KEY: Key = Key { name: "endpoints", kind: Kind::Table(&ENDPOINTS) };
@@ -171,7 +227,19 @@ const MAX_IN_FLIGHT: Key = integer("max-in-flight", 8, 1, 256);
 const BUFFER_SIZE: Key = integer("buffer-size-mb", 0, 0, 65_536);
 const MAX_DELAY: Key =
     duration("max-delay-interval", secs(10), Duration::from_millis(1), secs(3_600));
+const ON_REFUSED: Key = text("on-refused");
+const DEAD_LETTER_DIR: Key = text("dead-letter-dir");
+const DEAD_LETTER_SIZE: Key = integer("dead-letter-size-mb", 16, 1, 65_536);
 const SKIP_TLS: Key = Key { name: "skip-tls-verification", kind: Kind::Boolean };
+
+const CA_FILE: Key = text("ca-file");
+const CLIENT_PEM: Key = text("client-pem");
+const USERNAME: Key = text("username");
+const PASSWORD: Key = Key { name: "password", kind: Kind::Secret };
+const PASSWORD_ENV: Key = text("password-env");
+const TOKEN: Key = Key { name: "token", kind: Kind::Secret };
+const TOKEN_ENV: Key = text("token-env");
+const CONTENT_ENCODING: Key = text("content-encoding");
 
 const fn text(name: &'static str) -> Key {
     Key { name, kind: Kind::Text }

@@ -1,6 +1,9 @@
 //! What a configuration would run, for `-check` and for the log at start.
 
-use super::{Config, HttpListener, HttpTarget, Output, Target, UdpListener, duration};
+use super::{
+    Ack, Backlog, Config, Dialect, HttpListener, HttpTarget, Output, Target, UdpListener, duration,
+};
+use crate::tls::{ClientFiles, ServerFiles};
 use std::fmt;
 
 /// Shows a [`Config`], one paragraph per listener; no newline at its end.
@@ -56,38 +59,81 @@ fn http_listener(f: &mut fmt::Formatter<'_>, listener: &HttpListener) -> fmt::Re
     let HttpListener {
         name,
         bind,
+        tls,
         ping_status,
         default_retention_policy,
+        ack,
         body_bytes_max,
         bodies_bytes_max,
         outputs,
     } = listener;
     writeln!(f, "http {name:?} on tcp {bind}")?;
+    if let Some(ServerFiles { identity, client_authorities }) = tls.as_ref().map(|tls| tls.files())
+    {
+        write!(f, "  TLS with {}", identity.display())?;
+        if let Some(authorities) = client_authorities {
+            write!(f, ", clients by certificates of {}", authorities.display())?;
+        }
+        writeln!(f)?;
+    }
     write!(f, "  bodies up to {} MiB, ", body_bytes_max / MIB)?;
     write!(f, "{} MiB together, ping answers {ping_status}", bodies_bytes_max / MIB)?;
     if let Some(policy) = default_retention_policy {
         write!(f, ", default retention policy {policy:?}")?;
+    }
+    match ack {
+        Ack::Any => {}
+        Ack::Quorum => write!(f, ", success once most backends have a write")?,
+        Ack::All => write!(f, ", success once all backends have a write")?,
     }
     writeln!(f)?;
     all_outputs(f, outputs)
 }
 
 fn all_outputs(f: &mut fmt::Formatter<'_>, outputs: &[Output]) -> fmt::Result {
-    for Output { name, queue_bytes_max, target } in outputs {
+    for Output { name, queue_bytes_max, filter, target } in outputs {
         write!(f, "  -> {name:?}: ")?;
         match target {
             Target::Udp(target) => write!(f, "udp {}, mtu {}", target.location, target.mtu)?,
             Target::Http(target) => http_target(f, target)?,
         }
-        writeln!(f, ", queue {} MiB", queue_bytes_max / MIB_U64)?;
+        write!(f, ", queue {} MiB", queue_bytes_max / MIB_U64)?;
+        writeln!(f, "{}", if filter.is_some() { ", filtered" } else { "" })?;
     }
     writeln!(f)
 }
 
 fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
-    let HttpTarget { authority, write_path, timeout, batch_bytes_max, in_flight_max, database } =
-        target;
-    write!(f, "http://{authority}{write_path}")?;
+    let HttpTarget {
+        authority,
+        tls,
+        authorization,
+        gzip,
+        write_path,
+        dialect,
+        timeout,
+        batch_bytes_max,
+        in_flight_max,
+        database,
+        backlog,
+    } = target;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    write!(f, "{scheme}://{authority}{write_path}")?;
+    if let Dialect::V2 { org, bucket } = dialect {
+        write!(f, ", organization {org:?}")?;
+        if let Some(bucket) = bucket {
+            write!(f, ", bucket {bucket:?}")?;
+        }
+    }
+    if let Some(tls) = tls {
+        client_files(f, tls.files())?;
+    }
+    if authorization.is_some() {
+        write!(f, ", credentials of its own")?;
+    }
+    if *gzip {
+        write!(f, ", gzip")?;
+    }
     if let Some(database) = database {
         write!(f, ", database {:?}", database.name)?;
         if let Some(policy) = &database.retention_policy {
@@ -95,5 +141,34 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
         }
     }
     write!(f, ", timeout {}, ", duration::show(*timeout))?;
-    write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)
+    write!(f, "batches up to {} KiB, {in_flight_max} in flight", batch_bytes_max / KIB)?;
+    backlog.as_ref().map_or(Ok(()), |kept| backlog_of(f, kept))
+}
+
+fn backlog_of(f: &mut fmt::Formatter<'_>, backlog: &Backlog) -> fmt::Result {
+    let Backlog { bytes_max, delay_max, keep_refused, dead_letters } = backlog;
+    write!(f, ", backlog {} MiB, ", bytes_max / MIB_U64)?;
+    write!(f, "tried again at least every {}", duration::show(*delay_max))?;
+    if !keep_refused {
+        write!(f, ", refused writes dropped")?;
+    }
+    if let Some(letters) = dead_letters {
+        let mib = letters.bytes_max / MIB_U64;
+        write!(f, ", dead letters to {} up to {mib} MiB", letters.dir.display())?;
+    }
+    Ok(())
+}
+
+fn client_files(f: &mut fmt::Formatter<'_>, files: &ClientFiles) -> fmt::Result {
+    let ClientFiles { authorities, identity, skip_verification } = files;
+    if *skip_verification {
+        write!(f, ", its certificate not verified")?;
+    }
+    if let Some(authorities) = authorities {
+        write!(f, ", trusting {}", authorities.display())?;
+    }
+    if let Some(identity) = identity {
+        write!(f, ", showing {}", identity.display())?;
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@
 //! together, across its threads: it is charged as a body grows, not as its length is announced.
 //! Does not look at what a body says.
 
-use super::answer::{self, Answer};
+use super::answer::{Answer, Form};
 use flate2::bufread::MultiGzDecoder;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
@@ -35,6 +35,10 @@ impl Budget {
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, held: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// Bytes held now.
@@ -75,24 +79,24 @@ pub(super) enum Unreadable {
 }
 
 impl Unreadable {
-    pub(super) fn into_answer(self) -> Answer {
+    pub(super) fn into_answer(self, form: Form) -> Answer {
         match self {
-            Self::TooLarge(limit) => answer::error(
+            Self::TooLarge(limit) => form.error(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 &format!("the body is larger than {limit} bytes: send it in smaller parts"),
             ),
-            Self::Busy => busy(),
-            Self::Stalled => answer::error(
+            Self::Busy => busy(form),
+            Self::Stalled => form.error(
                 StatusCode::BAD_REQUEST,
                 &format!("the body stopped: nothing came for {} s", IDLE_MAX.as_secs()),
             ),
             Self::CutOff(why) => {
-                answer::error(StatusCode::BAD_REQUEST, &format!("the body was cut off: {why}"))
+                form.error(StatusCode::BAD_REQUEST, &format!("the body was cut off: {why}"))
             }
             Self::BadGzip(why) => {
-                answer::error(StatusCode::BAD_REQUEST, &format!("the body is not gzip: {why}"))
+                form.error(StatusCode::BAD_REQUEST, &format!("the body is not gzip: {why}"))
             }
-            Self::UnknownEncoding => answer::error(
+            Self::UnknownEncoding => form.error(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unknown Content-Encoding: gzip and identity are taken",
             ),
@@ -100,8 +104,8 @@ impl Unreadable {
     }
 }
 
-fn busy() -> Answer {
-    let mut answer = answer::error(
+fn busy(form: Form) -> Answer {
+    let mut answer = form.error(
         StatusCode::SERVICE_UNAVAILABLE,
         "too many request bodies are being read: try again",
     );
@@ -145,6 +149,11 @@ impl Held {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// How many bytes it was said to hold in the end.
+    pub(super) fn expected(&self) -> usize {
+        self.expected
     }
 
     /// Lets go of the budget: from here on a queue's limit bounds the bytes.

@@ -3,9 +3,10 @@
 //! Called by `http::run`, once per listening socket. An operation in flight is never dropped: its
 //! socket is shut down and it is waited for, so that no buffer is freed under the kernel.
 
-use super::Site;
+use super::{Front, Site};
 use crate::stop::Stop;
 use crate::stream::Socket;
+use crate::tls::Wire;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
@@ -97,10 +98,40 @@ fn refuse_connections(listener: &std::net::TcpListener) {
 
 async fn serve(tcp: TcpStream, site: Rc<Site>, mut stop: Stop, place: OwnedSemaphorePermit) {
     let socket = Socket::new(tcp);
-    let unread = Rc::new(Cell::new(false));
+    if let Some(wire) = shake_hands(&socket, &site, &mut stop).await {
+        exchange(&socket, wire, &site, stop).await;
+    }
+    socket.close().await;
+    drop(place);
+}
+
+/// The connection's bytes; `None` if no TLS came about, or a stop was requested meanwhile.
+async fn shake_hands(socket: &Socket, site: &Site, stop: &mut Stop) -> Option<Wire> {
+    let Some((front, acceptor)) = site.front.as_ref().and_then(Front::tls) else {
+        return Some(Wire::Plain(socket.stream()));
+    };
+    // Boxed: a plain connection must not hold room for a handshake.
+    let shaken = Box::pin(acceptor.accept(socket.stream()));
+    let why = tokio::select! {
+        biased;
+        _ = stop.wait() => return None,
+        shaken = shaken => match shaken {
+            Ok(wire) => return Some(wire),
+            Err(why) => why,
+        },
+    };
+    front.metrics.handshakes_failed.add(1);
+    acceptor.tell(&front.config.name, &why);
+    // Else a client that has sent more would lose the alert that says why.
+    socket.linger(HEAD_BYTES_MAX, LINGER_TIMEOUT).await;
+    None
+}
+
+async fn exchange(socket: &Socket, wire: Wire, site: &Site, mut stop: Stop) {
+    let unread = Cell::new(false);
     let service = service_fn(|request| site.respond(request, &unread));
     let served = {
-        let connection = builder().serve_connection(socket.stream(), service);
+        let connection = builder().serve_connection(wire, service);
         let mut connection = pin!(connection);
         tokio::select! {
             biased;
@@ -117,8 +148,6 @@ async fn serve(tcp: TcpStream, site: Rc<Site>, mut stop: Stop, place: OwnedSemap
     if unread.get() {
         socket.linger(LINGER_BYTES_MAX, LINGER_TIMEOUT).await;
     }
-    socket.close().await;
-    drop(place);
 }
 
 fn builder() -> http1::Builder {

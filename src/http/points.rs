@@ -20,7 +20,16 @@ pub(super) struct Points {
     /// Lines refused, by [`Reason`].
     pub(super) refused: [u64; Reason::COUNT],
     /// About the first line that was refused.
-    pub(super) first_refused: Option<String>,
+    pub(super) first_refused: Option<FirstRefused>,
+}
+
+/// The first line that was refused.
+#[derive(Debug)]
+pub(super) struct FirstRefused {
+    /// The line, cut if long, the reason and the number.
+    pub(super) words: String,
+    /// Its number in the body, from 1.
+    pub(super) line: u32,
 }
 
 /// How much of a bad line is repeated to the client.
@@ -51,7 +60,10 @@ pub(super) fn read(
             }
             Item::Refused(refused) => {
                 points.refused[refused.reason as usize] += 1;
-                points.first_refused.get_or_insert_with(|| describe(&refused));
+                points.first_refused.get_or_insert_with(|| FirstRefused {
+                    words: describe(&refused),
+                    line: refused.number,
+                });
             }
         }
     }
@@ -83,6 +95,20 @@ struct Out<'a> {
 
 impl Out<'_> {
     fn push(&mut self, line: &Line<'_>) -> Result<(), Unreadable> {
+        self.push_line(line).map_err(|why| match why {
+            Unreadable::Busy => self.busy(),
+            why => why,
+        })
+    }
+
+    /// The budget is used up: by others, or would be by this body alone, however often it came.
+    fn busy(&self) -> Unreadable {
+        let (body, budget) = (self.body.len(), self.budget.bytes_max());
+        let both = body + self.copy.as_ref().map_or(0, Held::expected);
+        if both > budget { Unreadable::TooLarge(budget * body / both) } else { Unreadable::Busy }
+    }
+
+    fn push_line(&mut self, line: &Line<'_>) -> Result<(), Unreadable> {
         if self.copy.is_none() {
             let rest = &self.body[self.clean..];
             let ended = rest.get(line.bytes.len()) == Some(&b'\n');
@@ -90,9 +116,11 @@ impl Out<'_> {
                 self.clean += line.bytes.len() + 1;
                 return self.end(self.clean);
             }
-            let mut copy = Held::new(self.budget, None);
+            // At most a space and a stamp more in each line that is left.
+            let lines = memchr::memchr_iter(b'\n', rest).count();
+            let bytes_max = self.body.len() + lines * (1 + self.stamp.len());
+            let copy = self.copy.insert(Held::new(self.budget, Some(bytes_max)));
             copy.push(&self.body[..self.clean])?;
-            self.copy = Some(copy);
         }
         let copy = self.copy.as_mut().expect("it was made just now");
         copy.push(line.bytes)?;
@@ -183,7 +211,28 @@ mod tests {
         assert!(points.batch.is_none());
         assert_eq!((points.lines, points.refused.iter().sum::<u64>()), (2, 2));
         let first = points.first_refused.expect("two lines are bad");
-        assert!(first.starts_with("unable to parse 'b f=': ") && first.ends_with(" (line 3)"));
+        let (words, line) = (first.words, first.line);
+        assert!(words.starts_with("unable to parse 'b f=': ") && words.ends_with(" (line 3)"));
+        assert_eq!(line, 3);
+    }
+
+    #[test]
+    fn a_copy_is_charged_what_it_needs_and_a_body_that_never_fits_is_too_large() {
+        let body = b"a f=1\n".repeat(30);
+        let read = |budget: &Arc<Budget>| {
+            let (mut body_held, stamp) = (Held::new(budget, Some(body.len() + 1)), 9);
+            body_held.push(&body).expect("the body fits");
+            read(body_held, budget, Precision::Nanosecond, stamp).map(|points| points.lines)
+        };
+        // 180 bytes, a byte for a last newline, and 8 for each of the lines with its stamp.
+        let budget = Arc::new(Budget::new(430));
+        assert_eq!(read(&budget), Ok(30));
+        let mut other = Held::new(&budget, Some(100));
+        other.push(b"x").expect("it fits");
+        assert_eq!(read(&budget), Err(Unreadable::Busy), "another body is in the way");
+        let small = Arc::new(Budget::new(400));
+        assert_eq!(read(&small), Err(Unreadable::TooLarge(171)), "no other body is");
+        assert_eq!(small.held(), 0);
     }
 
     #[test]

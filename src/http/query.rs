@@ -1,12 +1,13 @@
 //! The query string of a write: what the relay must know of it, and what the backends get.
 //!
-//! Called by the write endpoints. Pure. What the client sent goes on as it was sent, but for a
-//! retention policy that it left out and a spelling of the precision that InfluxDB 1.x misreads.
+//! Called by the write endpoint. Pure. What the client sent goes on to backends of its API as it
+//! was sent, but for a retention policy that it left out and a spelling of the precision that
+//! InfluxDB 1.x misreads.
 
 use crate::timestamp::Precision;
 use form_urlencoded::{byte_serialize, parse};
 
-/// A write's parameters.
+/// The parameters of a `/write`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Query {
     pub(super) precision: Precision,
@@ -14,21 +15,30 @@ pub(super) struct Query {
     pub(super) forward: String,
 }
 
+/// The parameters of an `/api/v2/write`. Each output has an organization of its own: the client's
+/// is not looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct QueryV2 {
+    pub(super) precision: Precision,
+    pub(super) bucket: String,
+}
+
 /// Why the parameters are refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadQuery {
     #[error("database is required: add db=NAME to the query")]
     NoDatabase,
+    #[error("bucket is required: add bucket=NAME to the query")]
+    NoBucket,
     #[error("invalid precision '{0}': use n, u, ms, s, m or h")]
     Precision(String),
+    #[error("invalid precision '{0}': use ns, us, ms or s")]
+    PrecisionV2(String),
 }
 
 /// Reads the query string of a write.
 pub(super) fn read(query: &str, default_rp: Option<&str>) -> Result<Query, BadQuery> {
-    // As in Go, the first of several values counts.
-    let first = |name: &str| {
-        parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-    };
+    let first = |name| first(query, name);
     if first("db").unwrap_or_default().is_empty() {
         return Err(BadQuery::NoDatabase);
     }
@@ -43,6 +53,25 @@ pub(super) fn read(query: &str, default_rp: Option<&str>) -> Result<Query, BadQu
         forward = replace(&forward, "rp", rp);
     }
     Ok(Query { precision, forward })
+}
+
+/// Reads the query string of a write of InfluxDB 2.
+pub(super) fn read_v2(query: &str) -> Result<QueryV2, BadQuery> {
+    let bucket =
+        first(query, "bucket").filter(|bucket| !bucket.is_empty()).ok_or(BadQuery::NoBucket)?;
+    let precision = match &*first(query, "precision").unwrap_or_default() {
+        "" | "ns" => Precision::Nanosecond,
+        "us" => Precision::Microsecond,
+        "ms" => Precision::Millisecond,
+        "s" => Precision::Second,
+        other => return Err(BadQuery::PrecisionV2(shown(other))),
+    };
+    Ok(QueryV2 { precision, bucket })
+}
+
+/// As in Go, the first of several values counts.
+fn first(query: &str, name: &str) -> Option<String> {
+    parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// The query with every `name` taken out and one added at its end.
@@ -99,5 +128,22 @@ mod tests {
         }
         let bad = read("db=a&precision=days", None);
         assert_eq!(bad, Err(BadQuery::Precision("days".into())));
+    }
+
+    #[test]
+    fn reads_bucket_and_precision_of_v2() {
+        let query = read_v2("org=o&bucket=d%2Fr&precision=us&bucket=x").expect("a valid query");
+        assert_eq!(query, QueryV2 { precision: Precision::Microsecond, bucket: "d/r".into() });
+        for (text, precision) in [("", Precision::Nanosecond), ("s", Precision::Second)] {
+            let query = read_v2(&format!("bucket=b&precision={text}")).expect("a valid query");
+            assert_eq!(query.precision, precision);
+        }
+        for query in ["", "org=o&bucket=", "db=d"] {
+            assert_eq!(read_v2(query), Err(BadQuery::NoBucket), "{query}");
+        }
+        for text in ["n", "u", "m", "h", "S"] {
+            let bad = read_v2(&format!("bucket=b&precision={text}"));
+            assert_eq!(bad, Err(BadQuery::PrecisionV2(text.into())));
+        }
     }
 }

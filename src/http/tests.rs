@@ -1,6 +1,9 @@
 //! The front, asked as clients ask it.
 
+mod both_apis;
+mod filters_and_acks;
 mod harness;
+mod tls;
 
 use crate::metrics::Counter;
 use bytes::Bytes;

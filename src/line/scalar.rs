@@ -156,7 +156,7 @@ fn key(text: &[u8]) -> Result<usize, Reason> {
 }
 
 /// The first offset from `i` (1 or more) whose byte `stops` and has no backslash before it.
-fn unescaped(text: &[u8], i: usize, stops: impl Fn(u8) -> bool) -> Option<usize> {
+pub(super) fn unescaped(text: &[u8], i: usize, stops: impl Fn(u8) -> bool) -> Option<usize> {
     (i..text.len()).find(|&at| stops(text[at]) && text[at - 1] != b'\\')
 }
 

@@ -3,7 +3,7 @@
 //! A listener's counters are summed over its threads: who needs to see one thread has `top -H`.
 //! Every metric has a row in `docs/metrics.md`; a test compares the two.
 
-use super::{Backend, Counter, Drop, Endpoint, Histogram, HttpWorker, Registry, UdpWorker};
+use super::{Backend, Counter, Drop, Endpoint, Histogram, HttpWorker, Registry, State, UdpWorker};
 use crate::line::Reason;
 use std::fmt::Write;
 
@@ -61,8 +61,9 @@ fn udp(text: &mut Text, registry: &Registry) {
 }
 
 #[rustfmt::skip]
-const HTTP: [(&str, &str, Get<HttpWorker>); 5] = [
+const HTTP: [(&str, &str, Get<HttpWorker>); 6] = [
     ("http_connections_total", "Connections accepted.", |w| &w.connections),
+    ("http_handshakes_failed_total", "Failed TLS handshakes.", |w| &w.handshakes_failed),
     ("http_bytes_received_total", "Write bodies, inflated.", |w| &w.bytes),
     ("http_lines_received_total", "Lines accepted and offered to every backend.", |w| &w.lines),
     ("http_lines_refused_beside_total", "Good lines beside a refused one.", |w| &w.refused_beside),
@@ -104,18 +105,32 @@ fn http(text: &mut Text, registry: &Registry) {
 type Read = fn(&Backend) -> u64;
 
 #[rustfmt::skip]
-const BACKEND: [(&str, &str, &str, Read); 8] = [
+const BACKEND: [(&str, &str, &str, Read); 15] = [
     ("backend_lines_taken_total", "counter", "Lines offered to the backend.", |b| b.taken.get()),
+    ("backend_lines_filtered_total", "counter", "Lines that the filter kept from the backend.",
+        |b| b.filtered.get()),
     ("backend_lines_delivered_total", "counter", "Lines answered 2xx, or sent by UDP.",
         |b| b.delivered.get()),
     ("backend_bytes_delivered_total", "counter", "Their bytes.", |b| b.delivered_bytes.get()),
-    ("backend_queue_lines", "gauge", "Lines waiting or in flight.", |b| b.owed.lines()),
+    ("backend_queue_lines", "gauge", "Lines waiting, in flight or in the backlog.",
+        |b| b.owed.lines()),
     ("backend_queue_bytes", "gauge", "Their bytes.", |b| b.owed.bytes()),
     ("backend_datagrams_sent_total", "counter", "Datagrams sent.", |b| b.datagrams.get()),
     ("backend_udp_refused_total", "counter", "Times nobody listened at the backend's UDP port.",
         |b| b.udp_refused.get()),
     ("backend_send_errors_total", "counter", "UDP sends that failed otherwise.",
         |b| b.send_errors.get()),
+    ("backend_lines_buffered_total", "counter", "Lines taken into the backlog.",
+        |b| b.backlog.lines.get()),
+    ("backend_backlog_lines", "gauge", "Lines in the backlog.", |b| b.owed.backlog_lines()),
+    ("backend_backlog_bytes", "gauge", "Their bytes.", |b| b.owed.backlog_bytes()),
+    ("backend_backlog_oldest_timestamp_seconds", "gauge",
+        "When the oldest write in the backlog was taken; 0 if it is empty.",
+        |b| b.backlog.oldest_s().unwrap_or(0)),
+    ("backend_retries_total", "counter", "Requests that failed and are tried again.",
+        |b| b.backlog.retries.get()),
+    ("backend_dead_letter_lines_total", "counter", "Lines written to the dead-letter file.",
+        |b| b.backlog.dead_letters.get()),
 ];
 
 fn backends(text: &mut Text, registry: &Registry) {
@@ -132,6 +147,15 @@ fn backends(text: &mut Text, registry: &Registry) {
         for why in Drop::ALL {
             let lines = backend.dropped[why as usize].get();
             text.sample(name, &[relay, output, ("reason", why.label())], lines);
+        }
+    }
+    let name = "backend_state";
+    text.family(name, "gauge", "1 for the state that the backend is in.");
+    for backend in &registry.backends {
+        let [relay, output] = labels(backend);
+        for state in State::ALL {
+            let is = u8::from(backend.backlog.state() == state);
+            text.sample(name, &[relay, output, ("state", state.label())], is);
         }
     }
     let name = "backend_requests_total";

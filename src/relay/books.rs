@@ -12,6 +12,7 @@ struct Account {
     relay: String,
     backend: String,
     taken: u64,
+    filtered: u64,
     delivered: u64,
     queued: u64,
     dropped: [u64; Drop::COUNT],
@@ -24,10 +25,11 @@ impl Books {
         Self(registry.backends.iter().map(|backend| Account::read(backend)).collect())
     }
 
-    /// Whether every line that was taken is accounted for.
+    /// Whether every line that was taken is accounted for, and none is left in a queue: at the
+    /// end nobody takes it out any more.
     #[must_use]
     pub fn close(&self) -> bool {
-        self.0.iter().all(Account::closes)
+        self.0.iter().all(|account| account.closes() && account.queued == 0)
     }
 
     /// Logs one line per backend.
@@ -44,6 +46,7 @@ impl Account {
             relay: backend.relay.to_string(),
             backend: backend.name.to_string(),
             taken: backend.taken.get(),
+            filtered: backend.filtered.get(),
             delivered: backend.delivered.get(),
             queued: backend.owed.lines(),
             dropped: std::array::from_fn(|why| backend.dropped[why].get()),
@@ -55,7 +58,7 @@ impl Account {
     }
 
     fn log(&self) {
-        let Self { relay, backend, taken, delivered, queued, dropped } = self;
+        let Self { relay, backend, taken, filtered, delivered, queued, dropped } = self;
         let reasons: Vec<String> = Drop::ALL
             .iter()
             .zip(dropped)
@@ -63,15 +66,55 @@ impl Account {
             .map(|(why, lines)| format!("{}={lines}", why.label()))
             .collect();
         let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join(" ") };
-        if self.closes() {
+        if self.closes() && *queued > 0 {
+            tracing::error!(
+                %relay, %backend, taken, delivered, queued, dropped = %reasons,
+                "books closed, but what is queued is lost: its thread ended before its time"
+            );
+        } else if self.closes() {
             tracing::info!(
-                %relay, %backend, taken, delivered, queued, dropped = %reasons, "books closed"
+                %relay, %backend, taken, filtered, delivered, queued, dropped = %reasons,
+                "books closed"
             );
         } else {
             tracing::error!(
-                %relay, %backend, taken, delivered, queued, dropped = %reasons,
+                %relay, %backend, taken, filtered, delivered, queued, dropped = %reasons,
                 "books do not close: this is a defect, please report it"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::{Limits, Weigh, bounded};
+    use std::sync::Arc;
+
+    struct Lines(u64);
+
+    impl Weigh for Lines {
+        fn bytes(&self) -> u64 {
+            self.0
+        }
+        fn lines(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn what_nobody_will_take_out_of_a_queue_keeps_the_books_open() {
+        let (push, pop) = bounded(Limits { items_max: 2, bytes_max: 10 });
+        let backend = Backend::new("relay".into(), "backend".into(), Arc::clone(pop.owed()));
+        let backend = Arc::new(backend);
+        let registry = Registry { backends: vec![Arc::clone(&backend)], ..Registry::default() };
+        assert!(Books::read(&registry).close());
+        backend.taken.add(3);
+        assert!(!Books::read(&registry).close(), "three lines are nowhere");
+        assert!(push.try_push(Lines(3)).is_ok());
+        assert!(!Books::read(&registry).close(), "they are queued, and will stay there");
+        pop.owed().settle(3, 3);
+        backend.delivered.add(3);
+        assert!(Books::read(&registry).close());
     }
 }

@@ -2,11 +2,14 @@
 
 use super::StartError;
 use crate::backend;
-use crate::config::{self, Config, HttpListener, HttpTarget, Target, UdpListener};
+use crate::backend::http::DeadLetterFile;
+use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
+use crate::dialect;
 use crate::fanout::{Direct, Fanout, Output};
 use crate::metrics::{self, Registry};
 use crate::queue::{self, Limits, Receiver};
 use crate::sys;
+use crate::timestamp::Precision;
 use crate::write::{Destination, Write};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -42,7 +45,7 @@ pub(super) struct Sender {
 /// How a sender thread sends.
 pub(super) enum Transport {
     Udp(Arc<backend::udp::Transport>),
-    Http(HttpTarget),
+    Http(Box<HttpTarget>, Option<DeadLetterFile>),
 }
 
 impl Plan {
@@ -76,15 +79,10 @@ impl Plan {
         });
         let outputs = listener.outputs.iter();
         let outputs = outputs.map(|output| {
-            let destination = match &output.target {
-                Target::Http(HttpTarget { database: Some(database), .. }) => {
-                    Destination::database(database, listener.precision)
-                }
-                _ => Destination::default(),
-            };
+            let destination = destination(&output.target, listener.precision);
             self.output(&listener.name, output, destination)
         });
-        let fanout = Fanout::new(outputs.collect());
+        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
         self.udp.push(Bound { sockets, listener, fanout });
         Ok(())
     }
@@ -100,7 +98,7 @@ impl Plan {
         let outputs = listener.outputs.iter();
         let outputs =
             outputs.map(|output| self.output(&listener.name, output, Destination::default()));
-        let fanout = Fanout::new(outputs.collect());
+        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
         self.http.push(Bound { sockets, listener, fanout });
         Ok(())
     }
@@ -119,24 +117,61 @@ impl Plan {
         relay: &Arc<str>,
         output: &config::Output,
         destination: Destination,
-    ) -> Output {
+    ) -> Result<Output, StartError> {
         let limits = Limits { items_max: QUEUED_WRITES, bytes_max: output.queue_bytes_max };
         let (push, pop) = queue::bounded(limits);
         let owed = Arc::clone(push.owed());
         let metrics =
             Arc::new(metrics::Backend::new(Arc::clone(relay), Arc::clone(&output.name), owed));
         self.registry.backends.push(Arc::clone(&metrics));
+        let dialect = match &output.target {
+            Target::Http(target) => target.dialect.clone(),
+            Target::Udp(_) => Dialect::V1,
+        };
         let (transport, direct) = match output.target.clone() {
             Target::Udp(target) => {
                 let udp = Arc::new(backend::udp::Transport::new(target, Arc::clone(&metrics)));
                 let direct: Arc<dyn Direct> = Arc::clone(&udp) as _;
                 (Transport::Udp(udp), Some(direct))
             }
-            Target::Http(target) => (Transport::Http(target), None),
+            Target::Http(target) => {
+                let letters = dead_letters(&target, relay, &output.name)?;
+                (Transport::Http(Box::new(target), letters), None)
+            }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
-        Output { queue: push, metrics, direct, destination: Arc::new(destination) }
+        let (filter, destination) = (output.filter.clone(), Arc::new(destination));
+        Ok(Output { queue: push, metrics, direct, filter, dialect, destination })
     }
+}
+
+/// Where a backend of a UDP listener gets its lines written to.
+fn destination(target: &Target, precision: Precision) -> Destination {
+    match target {
+        Target::Http(HttpTarget { database: Some(database), dialect: Dialect::V1, .. }) => {
+            dialect::v1(database, precision)
+        }
+        Target::Http(HttpTarget { dialect: Dialect::V2 { org, bucket: Some(bucket) }, .. }) => {
+            dialect::v2(org, bucket, precision)
+        }
+        _ => Destination::default(),
+    }
+}
+
+fn dead_letters(
+    target: &HttpTarget,
+    relay: &str,
+    backend: &str,
+) -> Result<Option<DeadLetterFile>, StartError> {
+    let config = target.backlog.as_ref().and_then(|backlog| backlog.dead_letters.as_ref());
+    let open = |config: &config::DeadLetters| {
+        DeadLetterFile::open(config, relay, backend).map_err(|error| StartError::DeadLetters {
+            name: backend.to_owned(),
+            dir: config.dir.clone(),
+            error,
+        })
+    };
+    config.map(open).transpose()
 }
 
 /// The line that tells people and tests which port was bound.

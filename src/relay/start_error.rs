@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What kept the relay from starting.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,19 @@ pub enum StartError {
         error: io::Error,
         /// What the operator can do.
         remedy: &'static str,
+    },
+    /// A backend's dead-letter file could not be opened.
+    #[error(
+        "output {name:?}: dead-letter-dir = {dir:?}: {error}; give a directory that the relay's \
+         user may write to"
+    )]
+    DeadLetters {
+        /// The output's name.
+        name: String,
+        /// The directory.
+        dir: PathBuf,
+        /// The kernel's words.
+        error: io::Error,
     },
     /// No ring could be made.
     #[error("io_uring: {0}; {remedy}", remedy = ring_remedy(.0))]
@@ -39,6 +53,7 @@ impl StartError {
         error: io::Error,
     ) -> Self {
         let remedy = match error.kind() {
+            _ if is_file_limit(&error) => FILE_LIMIT_REMEDY,
             io::ErrorKind::AddrInUse => {
                 "another process has this port: stop it, or choose another port"
             }
@@ -54,6 +69,12 @@ impl StartError {
     }
 }
 
+const FILE_LIMIT_REMEDY: &str = "raise the limit on open files (`ulimit -n`, LimitNOFILE)";
+
+fn is_file_limit(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 fn ring_remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
@@ -66,9 +87,7 @@ fn ring_remedy(error: &io::Error) -> &'static str {
         }
         Some(libc::EINVAL) => "this kernel is too old: run Linux 6.1 or newer",
         Some(libc::ENOMEM) => "raise the limit on locked memory (`ulimit -l`, LimitMEMLOCK)",
-        Some(libc::EMFILE | libc::ENFILE) => {
-            "raise the limit on open files (`ulimit -n`, LimitNOFILE)"
-        }
+        _ if is_file_limit(error) => FILE_LIMIT_REMEDY,
         _ => "run Linux 6.1 or newer with io_uring allowed",
     }
 }

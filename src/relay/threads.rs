@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::sys;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
@@ -11,7 +11,7 @@ use std::thread::{Builder, JoinHandle};
 pub struct Ended {
     /// The thread's name.
     pub thread: String,
-    /// The error it ended with; `None` for a panic or an end without one.
+    /// The error it ended with; `None` for an end without one.
     pub error: Option<String>,
 }
 
@@ -30,6 +30,9 @@ struct Teller {
 
 impl Drop for Teller {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.what.error = Some("it panicked; this is a defect, please report it".to_owned());
+        }
         drop(self.ended.send(self.what.clone()));
     }
 }
@@ -57,6 +60,28 @@ impl Threads {
             .map_err(StartError::Thread)?;
         self.handles.push(handle);
         Ok(())
+    }
+
+    /// Starts a thread and waits until it has made what it works with, which may never leave it.
+    /// Answers what `make` gives beside that.
+    pub(super) fn spawn_with<Tool, Told: Send + 'static>(
+        &mut self,
+        name: String,
+        make: impl FnOnce() -> io::Result<(Tool, Told)> + Send + 'static,
+        body: impl FnOnce(Tool) -> io::Result<()> + Send + 'static,
+    ) -> Result<Told, StartError> {
+        let (made, ready) = bounded(1);
+        self.spawn(name, move || match make() {
+            Ok((tool, told)) => {
+                drop(made.send(Ok(told)));
+                body(tool)
+            }
+            Err(error) => {
+                drop(made.send(Err(error)));
+                Ok(())
+            }
+        })?;
+        ready.recv().map_err(|_| StartError::Died)?.map_err(StartError::Ring)
     }
 
     /// Waits for all of them.

@@ -1,6 +1,9 @@
 //! Each known mistake in a configuration file gets its line of advice: where, which key, which
 //! value, what is wrong, what to do.
 
+#[path = "../support/certificates.rs"]
+mod certificates;
+mod security;
 mod structure;
 mod values;
 

@@ -1,6 +1,6 @@
 //! Mistakes of the file as a whole: clashes, gaps, and what this version does not serve.
 
-use super::{each, http, http_output, udp, udp_output, words};
+use super::{each, http, http_output, udp, words};
 use ringrelay::config::Config;
 
 #[test]
@@ -64,21 +64,10 @@ fn too_few_and_too_many() {
 #[test]
 fn what_this_version_does_not_serve() {
     for (text, start) in [
-        (http("ssl-combined-pem = '/x.pem'"), "f:2: ssl-combined-pem = '/x.pem': "),
         (http("rate-limit = 5"), "f:2: rate-limit = 5: "),
         (http("burst-limit = 10"), "f:2: burst-limit = 10: "),
-        (http_output("buffer-size-mb = 100"), "f:4: buffer-size-mb = 100: "),
-        (http_output("skip-tls-verification = true"), "f:4: skip-tls-verification = true: "),
-        (http_output("location = 'https://h/'"), "f:4: location = 'https://h/': "),
-        (http_output("location = 'http://u:p@h/'"), "f:4: location = 'http://...@h/': "),
         (http_output("type = 'prometheus'"), "f:4: type = 'prometheus': "),
         (http_output("endpoints = { write_prom = '/p' }"), "f:4: endpoints: "),
-        (udp_output("location = 'https://h/'\ndatabase = 'd'"), "f:4: location = 'https://h/': "),
-        (
-            udp_output("buffer-size-mb = 1\nlocation = 'http://h/'\ndatabase = 'd'"),
-            "f:4: buffer-size-mb = 1: ",
-        ),
-        (format!("{}\n[[filter]]\noutputs = ['h:1']", udp("")), "f:6: filter: "),
     ] {
         let error = words(&text);
         let expected = format!("{start}is not served by this version yet; ");
@@ -88,21 +77,32 @@ fn what_this_version_does_not_serve() {
 }
 
 #[test]
-fn filters_are_checked_before_they_are_refused() {
-    let error = words(&format!("{}\n[[filter]]\noutputs = ['x']", udp("")));
-    assert!(
-        error.ends_with(
-            "\nf:7: outputs = ['x']: names \"x\", which no output is called; correct the name"
+fn filters() {
+    let filter = |lines: &str| format!("{}\n[[filter]]\n{lines}", udp(""));
+    each(&[
+        (filter(""), "f:6: [[filter]]: names no output; list them as in outputs = [\"NAME\"]"),
+        (
+            filter("outputs = ['x', 'h:1']"),
+            "f:7: outputs = ['x', 'h:1']: names \"x\", which no output is called; \
+             correct the name",
         ),
-        "{error}"
-    );
-    let error = words(&format!("{}\n[[filter]]", udp("")));
-    assert!(
-        error.starts_with(
-            "f:6: [[filter]]: names no output; list them as in outputs = [\"NAME\"]\n"
+        (
+            filter("outputs = 'h:1'"),
+            "f:7: outputs = 'h:1': is of type string; \
+             write texts in brackets: outputs = [\"...\", \"...\"]",
         ),
-        "{error}"
-    );
+        (
+            filter("outputs = ['h:1']\ntag-expression = '^(a|b$'"),
+            "f:8: tag-expression = '^(a|b$': is no regular expression: unclosed group, \
+             at character 2; correct it; to match a sign itself, put a backslash before it",
+        ),
+        (
+            filter("measurement-expression = 'cpu*+['\noutputs = ['h:1']"),
+            "f:7: measurement-expression = 'cpu*+[': is no regular expression: \
+             unclosed character class, at character 6; \
+             correct it; to match a sign itself, put a backslash before it",
+        ),
+    ]);
 }
 
 #[test]

@@ -52,6 +52,15 @@ fn numbers_and_durations() {
         ),
         (http_output("timeout = '0s'"), "f:4: timeout = '0s': is out of bounds; give 1ms to 1h"),
         (
+            http_output("buffer-size-mb = 1\non-refused = 'retry'"),
+            "f:5: on-refused = 'retry': is not known; give \"keep\" or \"drop\"",
+        ),
+        (
+            http_output("dead-letter-dir = '/x'"),
+            "f:4: dead-letter-dir = '/x': has no use without a backlog; \
+             give `buffer-size-mb`, or remove it",
+        ),
+        (
             http_output("max-delay-interval = '2h'"),
             "f:4: max-delay-interval = '2h': is out of bounds; give 1ms to 1h",
         ),
@@ -165,7 +174,7 @@ fn urls() {
         (
             http_output("type = 'graphite'"),
             "f:4: type = 'graphite': is no type of backend; \
-             write type = \"influxdb\" or remove it",
+             write type = \"influxdb\" or \"influxdb2\", or remove it",
         ),
         (
             udp_output("location = 'http://h/'"),
@@ -184,4 +193,64 @@ fn urls() {
     ]);
     let no_url = words(&http_output("location = 'http://h h/'"));
     assert!(no_url.starts_with("f:4: location = 'http://h h/': is no URL ("), "{no_url}");
+}
+
+#[test]
+fn influxdb_2() {
+    let v2 = |lines: &str| http_output(&format!("type = 'influxdb2'\n{lines}"));
+    let v2_of_udp = |lines: &str| {
+        udp_output(&format!("location = 'http://h/'\ntype = 'influxdb2'\norg = 'o'\n{lines}"))
+    };
+    each(&[
+        (
+            v2(""),
+            "f:3: [[http.output]]: has no `org`; \
+             write org = \"NAME\", the organization of InfluxDB 2 to write to",
+        ),
+        (
+            v2("org = ''"),
+            "f:5: org = '': is empty; \
+             write org = \"NAME\", the organization of InfluxDB 2 to write to",
+        ),
+        (
+            http_output("org = 'o'"),
+            "f:4: org = 'o': is for InfluxDB 2; write type = \"influxdb2\" too, or remove it",
+        ),
+        (
+            http_output("bucket = 'b'"),
+            "f:4: bucket = 'b': is for InfluxDB 2; write type = \"influxdb2\" too, or remove it",
+        ),
+        (
+            v2("org = 'o'\nendpoints = { write = '/write' }"),
+            "f:6: write = '/write': ends in the write path of InfluxDB 1.x; \
+             end it in \"/api/v2/write\", or give a base URL alone",
+        ),
+        (
+            v2("org = 'o'\nlocation = 'http://h/write'"),
+            "f:6: location = 'http://h/write': ends in the write path of InfluxDB 1.x; \
+             end it in \"/api/v2/write\", or give a base URL alone",
+        ),
+        (
+            v2_of_udp(""),
+            "f:3: [[udp.output]]: has no `bucket`; \
+             write bucket = \"NAME\", because points that come by UDP name none",
+        ),
+        (
+            v2_of_udp("bucket = 'b'\ndatabase = 'd'"),
+            "f:7: bucket = 'b': says the same as `database`; remove one of them",
+        ),
+        (
+            v2_of_udp("bucket = 'b'\nretention-policy = 'r'"),
+            "f:8: retention-policy = 'r': has no use without `database`; remove it",
+        ),
+        (
+            udp_output("bucket = 'b'"),
+            "f:4: bucket = 'b': has no use for an output by UDP; \
+             remove it, or write the location as a URL",
+        ),
+        (
+            http("ack = 'most'"),
+            "f:2: ack = 'most': is no number of backends; give any, quorum or all",
+        ),
+    ]);
 }

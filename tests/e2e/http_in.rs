@@ -204,7 +204,7 @@ fn metrics_are_served_beside_the_writes() {
 fn anything_else_is_404() {
     let (relay, backends) = relay("");
     let mut client = relay.client("in");
-    for target in ["/", "/writes?db=d", "/write/", "/query?q=x", "/api/v2/write", "//write"] {
+    for target in ["/", "/writes?db=d", "/write/", "/query?q=x", "/api/v2/delete", "//write"] {
         let answer = client.request("POST", target, &[], b"m f=1 1");
         assert_eq!(answer.status(), 404, "{target}");
         assert!(!answer.error().is_empty());

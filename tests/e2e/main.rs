@@ -3,9 +3,14 @@
 //! One file per subject, and one harness below them. Every test starts a relay of its own on free
 //! ports, waits for conditions and never for time, and ends by asserting that the books close.
 
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod harness;
 
+mod acks;
 mod answers;
+mod backlog;
+mod filters;
 mod hostile;
 mod http_body;
 mod http_in;
@@ -16,6 +21,8 @@ mod real_clients;
 mod real_databases;
 mod start;
 mod stop;
+mod tls;
 mod udp_in;
 mod udp_out;
 mod udp_to_http;
+mod v2;

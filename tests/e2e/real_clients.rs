@@ -1,8 +1,8 @@
 //! Real clients in front of the relay, and a real InfluxDB behind it.
 
 use crate::harness::{
-    HttpBackend, InfluxDb, Relay, http_listener, http_output, python, require, udp_listener,
-    wait_until,
+    InfluxDb, Relay, VictoriaMetrics, http_listener, http_output, python, require, udp_listener,
+    v2_output, wait_until,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -77,18 +77,28 @@ fn the_python_client_of_influxdb_1_writes_by_udp() {
     relay.finish();
 }
 
-/// Its writes go to `/api/v2/write`, which this version does not serve: the client must learn so.
 #[test]
-fn the_python_client_of_influxdb_2_pings_and_is_told_that_v2_writes_are_not_served() {
-    if !require(&["python"]) {
+fn the_python_client_of_influxdb_2_writes_to_databases_of_both_apis() {
+    if !require(&["influxd", "victoria-metrics", "python"]) {
         return;
     }
-    let backend = HttpBackend::healthy();
-    let outputs = [http_output("a", backend.addr(), "")];
-    let relay = Relay::start(&http_listener("in", "", &outputs));
-    let said = python("use_v2.py", &arguments(&[], relay.addr("in"))).stdout;
-    let said = String::from_utf8_lossy(&said);
-    assert_eq!(said.lines().collect::<Vec<_>>(), ["True relay", "404"]);
+    let (old, new) = (InfluxDb::start(), VictoriaMetrics::start());
+    old.create("d");
+    let outputs = [http_output("old", old.http, ""), v2_output("new", new.http, "")];
+    let relay = Relay::start(&http_listener("in", "ack = \"all\"", &outputs));
+    let mut arguments = arguments(&[], relay.addr("in"));
+    arguments.push("d/autogen".to_owned());
+    let said = python("use_v2.py", &arguments).stdout;
+    let refused = "unable to parse 'm f=': missing field value (line 2)";
+    let wanted = ["True relay".to_owned(), format!("400 invalid 2 {refused}")];
+    assert_eq!(String::from_utf8_lossy(&said).lines().collect::<Vec<_>>(), wanted);
+    let dump = old.dump("d");
+    let row = |n: usize| json!([1_700_000_000_000_000_000_u64 + n as u64 * 1_000_000, 21.5, n]);
+    assert_eq!(dump[0]["tags"], json!({"room": "living room"}));
+    assert_eq!(dump[0]["values"], json!((0..POINTS).map(row).collect::<Vec<_>>()));
+    let series = new.export("%7B__name__=~%22rooms.*_people%22%7D");
+    let values = series.iter().flat_map(|series| series["values"].as_array());
+    let values: Vec<_> = values.flatten().filter_map(Value::as_u64).collect();
+    assert_eq!(values, (0..POINTS as u64).collect::<Vec<_>>());
     relay.finish();
-    assert!(backend.requests().is_empty());
 }

@@ -37,6 +37,11 @@ fn valid() -> String {
     udp_listener("in", "", &[udp_output("out", "127.0.0.1:9".parse().expect("an address"), "")])
 }
 
+fn valid_http() -> String {
+    let output = http_output("out", "127.0.0.1:9".parse().expect("an address"), "");
+    format!("http-threads = 4\n{}", http_listener("in", "", &[output]))
+}
+
 #[test]
 fn version_is_printed() {
     for argument in ["-version", "--version"] {
@@ -149,15 +154,31 @@ fn without_io_uring_it_says_so_and_names_the_remedy() {
     if !require(&["python3"]) {
         return;
     }
-    let (_dir, file) = config_file(&valid());
-    for (errno, remedy) in [("EPERM", "io_uring_disabled"), ("ENOSYS", "kernel")] {
+    let (_udp, udp) = config_file(&valid());
+    let (_http, http) = config_file(&valid_http());
+    let forbidden = [("EPERM", "io_uring_disabled"), ("ENOSYS", "kernel")];
+    for ((errno, remedy), file) in forbidden.iter().flat_map(|why| [(why, &udp), (why, &http)]) {
         let mut command = Command::new("python3");
         command.arg(script("without_io_uring.py")).arg(errno).arg(binary());
-        let output = run(command.arg("-config").arg(&file));
+        let output = run(command.arg("-config").arg(file));
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains("io_uring") && error.contains(remedy), "{error}");
         assert!(!error.contains("panicked"), "{error}");
         assert!(!error.lines().any(|line| line.ends_with(": ready")), "{error}");
+    }
+}
+
+#[test]
+fn without_enough_file_descriptors_it_says_so_before_it_is_ready() {
+    let (_dir, file) = config_file(&valid_http());
+    for limit in 8..24 {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" -config \"$1\""));
+        let output = run(command.arg(binary()).arg(&file));
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{limit}: {error}");
+        assert!(error.contains("open files"), "{limit}: {error}");
+        assert!(!error.lines().any(|line| line.ends_with(": ready")), "{limit}: {error}");
     }
 }

@@ -29,6 +29,28 @@ fn sigterm_drains_what_is_queued() {
 }
 
 #[test]
+fn a_signal_that_comes_twice_at_once_still_drains() {
+    let (backend, gate) = HttpBackend::gated(|_| Reply::status(204));
+    let outputs = [http_output("db", backend.addr(), "database = \"d\"\ntimeout = \"60s\"")];
+    let relay = Relay::start(&udp_listener("in", "", &outputs));
+    UdpSource::new(&relay, "in").send_all(&["m f=1 1"]);
+    backend.wait_for_requests(1);
+    let addr = relay.addr("in");
+    relay.signal(Signal::TERM);
+    // As `timeout` does: the process, then its group.
+    wait_until("the first to be taken", || {
+        relay.log().iter().any(|line| line.contains("stopping"))
+    });
+    relay.signal(Signal::TERM);
+    // By then the second has been taken too.
+    wait_until("the listener to close", || std::net::UdpSocket::bind(addr).is_ok());
+    gate.open();
+    let stopped = relay.wait();
+    assert!(stopped.status.success(), "{}\n{}", stopped.status, stopped.log.join("\n"));
+    assert_eq!(stopped.books("in", "db").delivered, 1);
+}
+
+#[test]
 fn sigint_does_the_same() {
     let sink = UdpSink::start();
     let relay = Relay::start(&udp_listener("in", "", &[udp_output("sink", sink.addr(), "")]));

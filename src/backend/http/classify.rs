@@ -3,6 +3,7 @@
 //! Called by the sender loop. Pure.
 
 use crate::write::Refusal;
+use bytes::Bytes;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use std::time::Duration;
 pub(super) struct Reply {
     /// Its status and, for a 4xx, what goes to the client.
     pub(super) refusal: Refusal,
+    /// How long it wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// Why there is no answer.
@@ -19,6 +22,9 @@ pub(super) enum Failure {
     /// No address, or none that takes a connection.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// There is a connection, and no TLS on it.
+    #[error("no TLS: {0}")]
+    Tls(String),
     /// A connect failed a moment ago, and nothing was tried.
     #[error("cannot connect: waiting before the next try")]
     Waiting,
@@ -40,11 +46,35 @@ pub(super) enum Verdict {
     Delivered,
     /// The backend refuses at least one of them, or their sum.
     Refused(Refusal),
+    /// The backend refuses the size of the request: half of it may be taken.
+    TooLarge(Refusal),
     /// The backend refuses the destination, whatever the lines are: every write would be
     /// answered the same alone.
     RefusedDestination(Refusal),
     /// Nothing is known to be stored, and another try may succeed.
-    Unavailable(Why),
+    Unavailable(Trouble),
+}
+
+/// What is known of a failure.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) why: Why,
+    pub(super) about: About,
+    /// How long the backend wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
+    /// The body of its answer.
+    pub(super) words: Bytes,
+}
+
+/// What a failure may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// The backend, whatever is sent.
+    Backend,
+    /// The backend, or what was sent.
+    Content,
+    /// The database or retention policy, which does not exist.
+    Destination,
 }
 
 /// Why a backend is of no use at the moment.
@@ -68,29 +98,56 @@ impl fmt::Display for Why {
 /// Judges the end of a request. Redirects are not followed: a backend that sends one did not
 /// take the write.
 pub(super) fn classify(ended: Result<Reply, Failure>) -> Verdict {
-    let refusal = match ended {
-        Ok(Reply { refusal }) => refusal,
-        Err(failure) => return Verdict::Unavailable(Why::Failed(failure)),
+    let Reply { refusal, retry_after } = match ended {
+        Ok(reply) => reply,
+        Err(failure) => {
+            let (why, about) = (Why::Failed(failure), About::Backend);
+            return Verdict::Unavailable(Trouble {
+                why,
+                about,
+                retry_after: None,
+                words: Bytes::new(),
+            });
+        }
     };
-    match refusal.status {
-        200..=299 => Verdict::Delivered,
+    let about = match refusal.status {
+        200..=299 => return Verdict::Delivered,
         // Timeout, too early, too many requests: the same write may be taken later.
-        status @ (408 | 425 | 429) => Verdict::Unavailable(Why::Status(status)),
+        408 | 425 | 429 => About::Backend,
         // Credentials or database: they are one for all writes of a request.
-        401 | 403 | 404 => Verdict::RefusedDestination(refusal),
-        400..=499 => Verdict::Refused(refusal),
-        status => Verdict::Unavailable(Why::Status(status)),
-    }
+        401 | 403 | 404 => return Verdict::RefusedDestination(refusal),
+        413 => return Verdict::TooLarge(refusal),
+        400..=499 => return Verdict::Refused(refusal),
+        // InfluxDB 1.x answers this one with 500, as it does when it is broken.
+        500 if names_no_policy(&refusal.body) => About::Destination,
+        // A gateway that finds nobody, or a backend that says that it is not ready.
+        502..=504 => About::Backend,
+        500..=599 => About::Content,
+        _ => About::Backend,
+    };
+    let why = Why::Status(refusal.status);
+    Verdict::Unavailable(Trouble { why, about, retry_after, words: refusal.body })
+}
+
+fn names_no_policy(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"retention policy not found").is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
-    fn verdict(status: u16) -> Verdict {
-        let refusal = Refusal { status, content_type: None, error: None, body: Bytes::new() };
-        classify(Ok(Reply { refusal }))
+    fn verdict(status: u16, body: &'static str) -> Verdict {
+        let body = Bytes::from_static(body.as_bytes());
+        let refusal = Refusal { status, content_type: None, error: None, body };
+        classify(Ok(Reply { refusal, retry_after: None }))
+    }
+
+    fn about(verdict: &Verdict) -> Option<About> {
+        match verdict {
+            Verdict::Unavailable(trouble) => Some(trouble.about),
+            _ => None,
+        }
     }
 
     #[test]
@@ -100,17 +157,30 @@ mod tests {
                 200..=299 => "Delivered",
                 408 | 425 | 429 => "Unavailable",
                 401 | 403 | 404 => "RefusedDestination(",
+                413 => "TooLarge(",
                 400..=499 => "Refused(",
                 _ => "Unavailable",
             };
-            let verdict = format!("{:?}", verdict(status));
+            let verdict = format!("{:?}", verdict(status, ""));
             assert!(verdict.starts_with(expected), "{status}: {verdict}");
         }
     }
 
     #[test]
+    fn only_an_error_of_unknown_cause_may_be_about_the_content() {
+        for status in [500, 501, 505, 599] {
+            assert_eq!(about(&verdict(status, "")), Some(About::Content), "{status}");
+        }
+        for status in [302, 408, 425, 429, 502, 503, 504, 600] {
+            assert_eq!(about(&verdict(status, "")), Some(About::Backend), "{status}");
+        }
+        let policy = verdict(500, "{\"error\":\"retention policy not found: x\"}");
+        assert_eq!(about(&policy), Some(About::Destination));
+    }
+
+    #[test]
     fn no_answer_is_unavailable() {
         let verdict = classify(Err(Failure::Timeout(Duration::from_secs(1))));
-        assert!(matches!(verdict, Verdict::Unavailable(Why::Failed(Failure::Timeout(_)))));
+        assert_eq!(about(&verdict), Some(About::Backend));
     }
 }

@@ -4,14 +4,16 @@
 
 use super::classify::Failure;
 use super::send::Frames;
+use crate::config::HttpTarget;
 use crate::stream::Socket;
+use crate::tls::{Connector, Wire};
 use hyper::client::conn::http1::{self, SendRequest};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_uring::net::TcpStream;
 
 /// Bytes of an answer's head.
@@ -25,14 +27,15 @@ pub(super) struct Connection {
     _alive: oneshot::Sender<()>,
 }
 
-/// Connects to `host:port` within `limit`. The connection's task holds `open` until its socket
-/// is closed.
+/// Connects to the target within `limit`, through TLS if that is wanted. The connection's task
+/// holds `open` until its socket is closed.
 pub(super) async fn connect(
-    authority: &str,
+    target: &HttpTarget,
     limit: Duration,
     open: mpsc::Sender<()>,
 ) -> Result<Connection, Failure> {
     let end = Instant::now() + limit;
+    let authority = &*target.authority;
     let addresses = match timeout(limit, resolve(authority)).await {
         Ok(resolved) => resolved.map_err(|error| {
             Failure::Connect(format!("the name {authority} does not resolve: {error}"))
@@ -45,12 +48,17 @@ pub(super) async fn connect(
     };
     let tcp = connect_any(&addresses, end).await?;
     let socket = Socket::new(tcp);
+    let wire = match shake_hands(&socket, target.tls.as_deref(), end).await {
+        Ok(wire) => wire,
+        Err(failure) => {
+            socket.close().await;
+            return Err(failure);
+        }
+    };
     let mut builder = http1::Builder::new();
     builder.max_header_size(HEAD_BYTES_MAX).max_buf_size(4 * HEAD_BYTES_MAX);
-    let (requests, connection) = builder
-        .handshake(socket.stream())
-        .await
-        .map_err(|error| Failure::Transport(error.to_string()))?;
+    let (requests, connection) =
+        builder.handshake(wire).await.map_err(|error| Failure::Transport(error.to_string()))?;
     let (alive, dropped) = oneshot::channel();
     drop(tokio_uring::spawn(async move {
         {
@@ -65,6 +73,19 @@ pub(super) async fn connect(
         drop(open);
     }));
     Ok(Connection { requests, _alive: alive })
+}
+
+async fn shake_hands(
+    socket: &Socket,
+    tls: Option<&Connector>,
+    end: Instant,
+) -> Result<Wire, Failure> {
+    let Some(connector) = tls else { return Ok(Wire::Plain(socket.stream())) };
+    // Boxed: requests to a plain backend must not hold room for a handshake.
+    match timeout_at(end.into(), Box::pin(connector.connect(socket.stream()))).await {
+        Ok(shaken) => shaken.map_err(Failure::Tls),
+        Err(_) => Err(Failure::Tls("the handshake took too long".into())),
+    }
 }
 
 /// The addresses behind `host:port`. The system's resolver blocks, so it gets a thread of its own,

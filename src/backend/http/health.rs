@@ -44,19 +44,43 @@ impl Gate {
 #[derive(Debug, Default)]
 pub(super) struct Health {
     down: bool,
-    changed: Option<Instant>,
+    /// When it was last said to be down.
+    went_down: Option<Instant>,
 }
 
 impl Health {
     /// Takes note of a request that ended at `now`; says whether the backend's state changed.
     pub(super) fn observe(&mut self, down: bool, now: Instant) -> bool {
-        let recently = self.changed.is_some_and(|changed| now - changed < LOG_PAUSE);
-        let changed = down != self.down && !recently;
-        if changed {
-            self.down = down;
-            self.changed = Some(now);
+        if down == self.down {
+            return false;
         }
-        changed
+        if down {
+            if self.went_down.is_some_and(|went_down| now - went_down < LOG_PAUSE) {
+                return false;
+            }
+            self.went_down = Some(now);
+        }
+        self.down = down;
+        true
+    }
+}
+
+/// Lets one log line of a kind through each second.
+#[derive(Debug, Default)]
+pub(super) struct Sampler {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Sampler {
+    /// Whether something that happened at `now` is said; if so, how many before it were not.
+    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now - last < LOG_PAUSE) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
@@ -82,12 +106,23 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_once_and_at_most_once_a_second() {
+    fn one_line_a_second_says_how_many_were_not_said() {
+        let (mut sampler, now) = (Sampler::default(), Instant::now());
+        assert_eq!(sampler.admit(now), Some(0));
+        assert_eq!((sampler.admit(now), sampler.admit(now)), (None, None));
+        assert_eq!(sampler.admit(now + LOG_PAUSE), Some(2));
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_down_at_most_once_a_second() {
         let (mut health, now) = (Health::default(), Instant::now());
         assert!(!health.observe(false, now), "up is where it starts");
         assert!(health.observe(true, now));
         assert!(!health.observe(true, now));
-        assert!(!health.observe(false, now + LOG_PAUSE / 2), "too soon");
-        assert!(health.observe(false, now + LOG_PAUSE));
+        assert!(health.observe(false, now), "who was told that it is down is told that it is back");
+        let soon = now + LOG_PAUSE / 2;
+        assert!(!health.observe(true, soon), "too soon");
+        assert!(!health.observe(false, soon), "nobody was told");
+        assert!(health.observe(true, now + LOG_PAUSE));
     }
 }

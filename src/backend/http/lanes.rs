@@ -1,19 +1,26 @@
 //! Which writes share a request, and in which order requests leave.
 //!
-//! Called by the sender loop. Pure: no I/O, no clock. A lane is what waits for one destination:
-//! at most one request of it is in flight, in the order of its writes; what comes meanwhile is
-//! merged into the next one. A lane exists only while it holds something.
+//! Called by the sender loop. Pure: no I/O, and the time comes in. A lane is what waits for one
+//! destination: at most one request of it is in flight, in the order of its writes; what comes
+//! meanwhile is merged into the next one. A lane exists only while it holds something. It is
+//! ready, in flight, held until a time, or, between [`Lanes::put_back`] and the call that says
+//! what becomes of it, at rest.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
+use std::time::Instant;
 
 /// All destinations that have something waiting or in flight.
 #[derive(Debug)]
 pub(super) struct Lanes<K, T> {
     lanes: HashMap<K, Lane<T>>,
-    /// Lanes with something waiting and nothing in flight, longest ready first.
+    /// Lanes with something waiting, nothing in flight and no time to wait for, longest ready
+    /// first.
     ready: VecDeque<K>,
+    /// Lanes that wait for a time. The number tells apart those of one time.
+    held: BTreeMap<(Instant, u64), K>,
+    held_count: u64,
     bytes: fn(&T) -> u64,
 }
 
@@ -21,14 +28,48 @@ pub(super) struct Lanes<K, T> {
 struct Lane<T> {
     flight: Vec<T>,
     waiting: VecDeque<T>,
-    /// This many at the head of `waiting` were refused together: each goes alone.
-    alone: usize,
+    /// How many at the head of `waiting` go together, request by request: what failed together is
+    /// tried again in halves.
+    pieces: VecDeque<usize>,
+    /// How often the first of `waiting` has failed alone, in a row.
+    failed_alone: u32,
+    /// What is in flight went past the first of `waiting`.
+    leaps: bool,
+}
+
+impl<T> Lane<T> {
+    fn new(item: T) -> Self {
+        let (flight, pieces) = (Vec::new(), VecDeque::new());
+        Self { flight, waiting: VecDeque::from([item]), pieces, failed_alone: 0, leaps: false }
+    }
+
+    /// Puts what is in flight back where it was taken.
+    fn put_back(&mut self) {
+        if std::mem::take(&mut self.leaps) {
+            let item = self.flight.pop().expect("one item leaps");
+            self.waiting.insert(self.waiting.len().min(1), item);
+            self.pieces.insert(self.pieces.len().min(1), 1);
+            return;
+        }
+        match self.flight.len() {
+            0 => {}
+            1 => self.pieces.push_front(1),
+            len => {
+                self.pieces.push_front(len - len.div_ceil(2));
+                self.pieces.push_front(len.div_ceil(2));
+            }
+        }
+        for item in self.flight.drain(..).rev() {
+            self.waiting.push_front(item);
+        }
+    }
 }
 
 impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
     /// No lanes yet. `bytes` gives what an item adds to a request.
     pub(super) fn new(bytes: fn(&T) -> u64) -> Self {
-        Self { lanes: HashMap::new(), ready: VecDeque::new(), bytes }
+        let (lanes, ready, held) = Default::default();
+        Self { lanes, ready, held, held_count: 0, bytes }
     }
 
     /// Adds an item behind all others of its destination.
@@ -36,8 +77,7 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         match self.lanes.entry(key.clone()) {
             Entry::Occupied(mut lane) => lane.get_mut().waiting.push_back(item),
             Entry::Vacant(vacant) => {
-                let (flight, waiting) = (Vec::new(), VecDeque::from([item]));
-                vacant.insert(Lane { flight, waiting, alone: 0 });
+                vacant.insert(Lane::new(item));
                 self.ready.push_back(key.clone());
             }
         }
@@ -51,11 +91,10 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         let first = lane.waiting.pop_front().expect("a ready lane has something waiting");
         let mut bytes = (self.bytes)(&first);
         lane.flight.push(first);
-        if lane.alone > 0 {
-            lane.alone -= 1;
-            return Some(key);
-        }
-        while let Some(next) = lane.waiting.front() {
+        let items_max = lane.pieces.pop_front().unwrap_or(usize::MAX);
+        while lane.flight.len() < items_max
+            && let Some(next) = lane.waiting.front()
+        {
             bytes += (self.bytes)(next);
             if bytes > bytes_max {
                 break;
@@ -65,37 +104,178 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         Some(key)
     }
 
+    /// Whether a destination has anything.
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.lanes.contains_key(key)
+    }
+
     /// What is in flight for a destination.
     pub(super) fn flight(&self, key: &K) -> &[T] {
         self.lanes.get(key).map_or(&[], |lane| &lane.flight)
+    }
+
+    /// The last that waits for a destination.
+    pub(super) fn last_waiting(&self, key: &K) -> Option<&T> {
+        self.lanes.get(key)?.waiting.back()
     }
 
     /// Ends the request in flight of a destination and gives what was in it.
     pub(super) fn finish(&mut self, key: &K) -> Vec<T> {
         let Some(lane) = self.lanes.get_mut(key) else { return Vec::new() };
         let flight = std::mem::take(&mut lane.flight);
+        if !std::mem::take(&mut lane.leaps) {
+            lane.failed_alone = 0;
+        }
+        self.release(key);
+        flight
+    }
+
+    /// Ends the request in flight; its items are at the head again, and go in halves from now on.
+    /// The lane is at rest until [`release`](Self::release), [`hold`](Self::hold) or
+    /// [`leap`](Self::leap). If one item went alone and `counts`, its failures are counted, and
+    /// forgotten otherwise.
+    pub(super) fn put_back(&mut self, key: &K, counts: bool) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        if !lane.leaps {
+            let alone = lane.flight.len() == 1;
+            lane.failed_alone = if counts && alone { lane.failed_alone + 1 } else { 0 };
+        }
+        lane.put_back();
+    }
+
+    /// Takes out the only item in flight; its lane is at rest.
+    pub(super) fn take_flight(&mut self, key: &K) -> Option<T> {
+        let lane = self.lanes.get_mut(key)?;
+        debug_assert_eq!(lane.flight.len(), 1);
+        lane.flight.pop()
+    }
+
+    /// Puts `parts` where what was taken out came from.
+    pub(super) fn put_back_parts(&mut self, key: &K, parts: impl IntoIterator<Item = T>) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        let at = usize::from(std::mem::take(&mut lane.leaps));
+        for (i, part) in parts.into_iter().enumerate() {
+            lane.waiting.insert(at + i, part);
+            lane.pieces.insert((at + i).min(lane.pieces.len()), 1);
+        }
+    }
+
+    /// Whether what is in flight for a destination went past the first that waits.
+    pub(super) fn leaps(&self, key: &K) -> bool {
+        self.lanes.get(key).is_some_and(|lane| lane.leaps)
+    }
+
+    /// Puts the second item of a lane at rest in flight, if the first has failed alone at least
+    /// `failed_min` times and there is a second one.
+    pub(super) fn leap(&mut self, key: &K, failed_min: u32) -> bool {
+        let Some(lane) = self.lanes.get_mut(key) else { return false };
+        if lane.failed_alone < failed_min {
+            return false;
+        }
+        let Some(second) = lane.waiting.remove(1) else { return false };
+        if let Some(piece) = lane.pieces.get_mut(1) {
+            *piece -= 1;
+            if *piece == 0 {
+                lane.pieces.remove(1);
+            }
+        }
+        lane.flight.push(second);
+        lane.leaps = true;
+        true
+    }
+
+    /// Takes out the item that the one in flight went past.
+    pub(super) fn take_overtaken(&mut self, key: &K) -> Option<T> {
+        let lane = self.lanes.get_mut(key).filter(|lane| lane.leaps)?;
+        lane.leaps = false;
+        lane.failed_alone = 0;
+        lane.pieces.pop_front();
+        lane.waiting.pop_front()
+    }
+
+    /// Makes a lane at rest ready, behind all others. An empty one ends.
+    pub(super) fn release(&mut self, key: &K) {
+        let Some(lane) = self.lanes.get(key) else { return };
         if lane.waiting.is_empty() {
             self.lanes.remove(key);
         } else {
             self.ready.push_back(key.clone());
         }
-        flight
     }
 
-    /// Ends the request in flight; its items go again, first and one by one.
-    pub(super) fn split(&mut self, key: &K) {
-        let Some(lane) = self.lanes.get_mut(key) else { return };
-        lane.alone += lane.flight.len();
-        for item in lane.flight.drain(..).rev() {
-            lane.waiting.push_front(item);
+    /// Keeps a lane at rest from being ready before `until`. An empty one ends.
+    pub(super) fn hold(&mut self, key: &K, until: Instant) {
+        let Some(lane) = self.lanes.get(key) else { return };
+        if lane.waiting.is_empty() {
+            self.lanes.remove(key);
+        } else {
+            self.held_count += 1;
+            self.held.insert((until, self.held_count), key.clone());
         }
-        self.ready.push_back(key.clone());
+    }
+
+    /// When the next held lane becomes ready.
+    pub(super) fn next_wake(&self) -> Option<Instant> {
+        self.held.first_key_value().map(|(&(until, _), _)| until)
+    }
+
+    /// Makes the lanes ready that were held until `now` or earlier.
+    pub(super) fn wake(&mut self, now: Instant) {
+        while let Some(first) = self.held.first_entry().filter(|first| first.key().0 <= now) {
+            self.ready.push_back(first.remove());
+        }
+    }
+
+    /// Makes all held lanes ready.
+    pub(super) fn wake_all(&mut self) {
+        self.ready.extend(std::mem::take(&mut self.held).into_values());
+    }
+
+    /// Whether a request can be started.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Looks at all that waits (not at what is in flight), of one destination or of all, each in
+    /// its order, and takes out what is not to be kept.
+    pub(super) fn retain_waiting(
+        &mut self,
+        key: Option<&K>,
+        mut keep: impl FnMut(&K, &mut T) -> bool,
+    ) {
+        match key {
+            // A lane at rest may be left empty: the call that follows ends it.
+            Some(key) => {
+                if let Some(lane) = self.lanes.get_mut(key) {
+                    lane.waiting.retain_mut(|item| keep(key, item));
+                }
+            }
+            None => {
+                for (key, lane) in &mut self.lanes {
+                    lane.waiting.retain_mut(|item| keep(key, item));
+                }
+                self.lanes.retain(|_, lane| !lane.waiting.is_empty() || !lane.flight.is_empty());
+                let lanes = &self.lanes;
+                let waits = |key: &K| lanes.get(key).is_some_and(|lane| !lane.waiting.is_empty());
+                self.ready.retain(waits);
+                self.held.retain(|_, key| waits(key));
+            }
+        }
     }
 
     /// Takes everything out, in flight or waiting, each destination's items in their order.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
         self.ready.clear();
-        self.lanes.drain().flat_map(|(_, lane)| lane.flight.into_iter().chain(lane.waiting))
+        self.held.clear();
+        self.lanes.drain().flat_map(|(_, mut lane)| {
+            lane.put_back();
+            lane.waiting
+        })
+    }
+
+    /// How many destinations have anything.
+    pub(super) fn len(&self) -> usize {
+        self.lanes.len()
     }
 
     /// Whether nothing waits and nothing is in flight.
@@ -105,121 +285,4 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// An item of one lane: its number in the lane, and its size.
-    #[derive(Clone, Copy, Debug, PartialEq)]
-    struct Item(usize, u64);
-
-    fn numbers(items: &[Item]) -> Vec<usize> {
-        items.iter().map(|item| item.0).collect()
-    }
-
-    #[test]
-    fn merges_what_waits_up_to_the_limit() {
-        let mut lanes = Lanes::new(|item: &Item| item.1);
-        lanes.push(&"a", Item(0, 50));
-        assert_eq!(lanes.start(10), Some("a"), "one item goes whatever its size");
-        for n in 1..5 {
-            lanes.push(&"a", Item(n, 4));
-        }
-        assert_eq!(lanes.start(10), None, "one request at a time for a destination");
-        assert_eq!(numbers(&lanes.finish(&"a")), [0]);
-        assert_eq!(lanes.start(10), Some("a"));
-        assert_eq!(numbers(lanes.flight(&"a")), [1, 2]);
-    }
-
-    #[test]
-    fn what_was_refused_together_goes_alone_before_later_writes() {
-        let mut lanes = Lanes::new(|item: &Item| item.1);
-        for n in 0..3 {
-            lanes.push(&"a", Item(n, 1));
-        }
-        lanes.start(10);
-        lanes.push(&"a", Item(3, 1));
-        lanes.push(&"a", Item(4, 1));
-        lanes.split(&"a");
-        let mut requests = Vec::new();
-        while let Some(key) = lanes.start(10) {
-            requests.push(numbers(&lanes.finish(&key)));
-        }
-        assert_eq!(requests, [vec![0], vec![1], vec![2], vec![3, 4]]);
-        assert!(lanes.is_empty());
-    }
-
-    #[test]
-    fn lanes_take_turns() {
-        let mut lanes = Lanes::new(|item: &Item| item.1);
-        for key in ["a", "b", "a", "c"] {
-            lanes.push(&key, Item(0, 1));
-        }
-        assert_eq!(lanes.start(1), Some("a"));
-        lanes.finish(&"a");
-        let order: Vec<_> = std::iter::from_fn(|| lanes.start(1)).collect();
-        assert_eq!(order, ["b", "c", "a"]);
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Push(u8, u64),
-        Start,
-        Finish(u8),
-        Split(u8),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            4 => (0..4_u8, 1..20_u64).prop_map(|(key, bytes)| Step::Push(key, bytes)),
-            3 => Just(Step::Start),
-            2 => (0..4_u8).prop_map(Step::Finish),
-            1 => (0..4_u8).prop_map(Step::Split),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn every_item_ends_once_and_in_the_order_of_its_lane(
-            steps in prop::collection::vec(step(), 0..200),
-            bytes_max in 1..40_u64,
-        ) {
-            let mut lanes = Lanes::new(|item: &Item| item.1);
-            let (mut pushed, mut ended) = ([0; 4], [const { Vec::new() }; 4]);
-            for step in steps {
-                match step {
-                    Step::Push(key, bytes) => {
-                        lanes.push(&key, Item(pushed[key as usize], bytes));
-                        pushed[key as usize] += 1;
-                    }
-                    Step::Start => {
-                        if let Some(key) = lanes.start(bytes_max) {
-                            let flight = lanes.flight(&key);
-                            let bytes: u64 = flight.iter().map(|item| item.1).sum();
-                            prop_assert!(!flight.is_empty());
-                            prop_assert!(bytes <= bytes_max || flight.len() == 1);
-                        }
-                    }
-                    // Only a request in flight can end.
-                    Step::Finish(key) if !lanes.flight(&key).is_empty() => {
-                        ended[key as usize].extend(numbers(&lanes.finish(&key)));
-                    }
-                    Step::Split(key) if lanes.flight(&key).len() > 1 => lanes.split(&key),
-                    Step::Finish(_) | Step::Split(_) => {}
-                }
-            }
-            for key in 0..4_u8 {
-                if !lanes.flight(&key).is_empty() {
-                    ended[key as usize].extend(numbers(&lanes.finish(&key)));
-                }
-            }
-            while let Some(key) = lanes.start(bytes_max) {
-                ended[key as usize].extend(numbers(&lanes.finish(&key)));
-            }
-            prop_assert!(lanes.is_empty());
-            for (count, ended) in pushed.into_iter().zip(ended) {
-                prop_assert_eq!(ended, (0..count).collect::<Vec<_>>());
-            }
-        }
-    }
-}
+mod tests;

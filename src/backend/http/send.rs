@@ -4,7 +4,9 @@
 //! request. Knows nothing of lanes, writes or their clients.
 
 use super::classify::{Failure, Reply};
+use super::compress;
 use super::connect::{self, Connection};
+use super::credentials;
 use super::health::Gate;
 use crate::config::HttpTarget;
 use crate::write::{Destination, Refusal};
@@ -12,8 +14,12 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, USER_AGENT};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, RETRY_AFTER,
+    USER_AGENT,
+};
 use hyper::http::{HeaderValue, Response};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,6 +33,7 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// A connection is ready again within microseconds of its answer, or it is given up.
 const READY_TIMEOUT: Duration = Duration::from_millis(50);
 const LINE_PROTOCOL: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("ringrelay/", env!("CARGO_PKG_VERSION")));
 const X_INFLUXDB_ERROR: HeaderName = HeaderName::from_static("x-influxdb-error");
@@ -35,6 +42,8 @@ const X_INFLUXDB_ERROR: HeaderName = HeaderName::from_static("x-influxdb-error")
 #[derive(Debug)]
 pub(super) struct Transport {
     target: HttpTarget,
+    /// The output's own credentials.
+    authorization: Option<HeaderValue>,
     /// Connections that wait for a request, the one used last at the end.
     idle: RefCell<Vec<Connection>>,
     gate: RefCell<Gate>,
@@ -44,7 +53,8 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) fn new(target: HttpTarget, open: mpsc::Sender<()>) -> Self {
-        Self { target, idle: RefCell::default(), gate: RefCell::default(), open }
+        let authorization = target.authorization.as_ref().map(credentials::header);
+        Self { target, authorization, idle: RefCell::default(), gate: RefCell::default(), open }
     }
 
     /// Sends `frames` as one body and gives the backend's answer.
@@ -54,6 +64,7 @@ impl Transport {
         frames: VecDeque<Bytes>,
     ) -> Result<Reply, Failure> {
         let limit = self.target.timeout;
+        let frames = if self.target.gzip { compress::gzip(frames) } else { frames };
         let exchanged = tokio::time::timeout(limit, self.exchange(destination, frames)).await;
         exchanged.unwrap_or(Err(Failure::Timeout(limit)))
     }
@@ -92,12 +103,13 @@ impl Transport {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        if !self.gate.borrow().is_open(Instant::now()) {
+        // With a backlog, tries are spaced out by the sender loop.
+        if self.target.backlog.is_none() && !self.gate.borrow().is_open(Instant::now()) {
             return Err(Failure::Waiting);
         }
         // Half of the time: the other is for the request, and a connect ends by its own limit.
         let limit = self.target.timeout / 2;
-        let connected = connect::connect(&self.target.authority, limit, self.open.clone()).await;
+        let connected = connect::connect(&self.target, limit, self.open.clone()).await;
         match &connected {
             Ok(_) => self.gate.borrow_mut().succeeded(),
             Err(_) => self.gate.borrow_mut().failed(Instant::now()),
@@ -112,11 +124,20 @@ impl Transport {
     ) -> Result<Request<Frames>, Failure> {
         let path = &self.target.write_path;
         let joint = if path.contains('?') { '&' } else { '?' };
-        let mut request = Request::post(format!("{path}{joint}{}", destination.query))
+        let query = match self.authorization {
+            Some(_) => credentials::without_clients(&destination.query),
+            None => Cow::Borrowed(&*destination.query),
+        };
+        let mut request = Request::post(format!("{path}{joint}{query}"))
             .header(HOST, &self.target.authority)
             .header(USER_AGENT, AGENT)
             .header(CONTENT_TYPE, LINE_PROTOCOL);
-        if let Some(authorization) = &destination.authorization {
+        if self.target.gzip {
+            request = request.header(CONTENT_ENCODING, GZIP);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        } else if let Some(authorization) = &destination.authorization {
             request = request.header(AUTHORIZATION, authorization.as_ref());
         }
         // What came by HTTP was valid there; this is for what a configuration made up.
@@ -132,6 +153,7 @@ impl Transport {
         let (head, mut rest) = response.into_parts();
         let header = |name| head.headers.get(name).map(|v| Bytes::copy_from_slice(v.as_ref()));
         let (content_type, error) = (header(CONTENT_TYPE), header(X_INFLUXDB_ERROR));
+        let retry_after = retry_after(&head.headers);
         let mut body = BytesMut::new();
         let whole = loop {
             let data = match rest.frame().await {
@@ -151,7 +173,7 @@ impl Transport {
         }
         let status = head.status.as_u16();
         let refusal = Refusal { status, content_type, error, body: body.freeze() };
-        Ok(Reply { refusal })
+        Ok(Reply { refusal, retry_after })
     }
 
     /// Keeps a connection for the next request. At most as many as run at once are ever open.
@@ -162,6 +184,12 @@ impl Transport {
             self.idle.borrow_mut().push(connection);
         }
     }
+}
+
+/// `Retry-After` in seconds. As a date it would need the two clocks to agree, and is ignored.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 fn transport(error: &hyper::Error) -> Failure {

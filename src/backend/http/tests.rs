@@ -1,17 +1,22 @@
 //! The sender on real sockets, against scripted backends.
 
+mod tls;
+
 use super::*;
 use crate::batch::Batch;
+use crate::config::Dialect;
 use crate::metrics::Backend;
 use crate::queue::{self, Limits, bounded};
 use crate::stop::Stopper;
 use crate::write::{Answer, Client};
 use bytes::Bytes;
-use std::io::{Read, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver as Requests, channel};
 use std::thread::{self, JoinHandle};
+
+mod kept;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -41,6 +46,7 @@ fn backend(script: impl Script) -> (SocketAddr, Requests<Request>) {
             thread::spawn(move || {
                 let mut stream = stream.expect("a connection");
                 while let Some((head, body)) = read_request(&mut stream) {
+                    let body = String::from_utf8(body).expect("text");
                     let number = count.fetch_add(1, Ordering::Relaxed);
                     let request = Request { head, body: body.clone(), connection };
                     // A test that has seen enough is no error.
@@ -57,7 +63,7 @@ fn backend(script: impl Script) -> (SocketAddr, Requests<Request>) {
     (address, requests)
 }
 
-fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
+fn read_request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte).ok()?;
@@ -67,7 +73,7 @@ fn read_request(stream: &mut TcpStream) -> Option<(String, String)> {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.expect("a known length").parse().expect("a number")];
     stream.read_exact(&mut body).ok()?;
-    Some((head, String::from_utf8(body).expect("text")))
+    Some((head, body))
 }
 
 fn answer(status: &str) -> Option<String> {
@@ -84,37 +90,50 @@ struct Sender {
 fn target(address: SocketAddr) -> HttpTarget {
     HttpTarget {
         authority: address.to_string(),
+        tls: None,
+        authorization: None,
+        gzip: false,
         write_path: "/write".into(),
+        dialect: Dialect::V1,
         timeout: DEADLINE,
         batch_bytes_max: 100,
         in_flight_max: 2,
         database: None,
+        backlog: None,
     }
 }
 
 fn start(target: HttpTarget) -> Sender {
+    start_with(target, None)
+}
+
+fn start_with(target: HttpTarget, dead_letters: Option<DeadLetterFile>) -> Sender {
     let (queue, writes) = bounded(Limits { items_max: 1_000, bytes_max: 1 << 20 });
-    let owed = Arc::clone(queue.owed());
-    let metrics = Arc::new(Backend::new("relay".into(), "out".into(), owed));
+    let metrics = Arc::new(Backend::new("relay".into(), "out".into(), Arc::clone(queue.owed())));
     let stopper = Stopper::default();
     let (stop, counted) = (stopper.watch(), Arc::clone(&metrics));
-    let thread = thread::spawn(move || run(writes, target, counted, stop));
+    let thread = thread::spawn(move || {
+        let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+        run(&runtime, writes, target, dead_letters, counted, stop);
+        Ok(())
+    });
     Sender { queue: Some(queue), metrics, stopper, thread }
 }
 
 impl Sender {
-    /// Queues one line for a database; gives where the answer comes.
+    /// Queues a line, or several, for a database; gives where the answer comes.
     fn write(&self, database: &str, line: &str) -> mpsc::Receiver<(usize, Answer)> {
         let line = format!("{line}\n");
-        let end = u32::try_from(line.len()).expect("a short line");
+        let ends = memchr::memchr_iter(b'\n', line.as_bytes());
+        let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
         let (answers, answer) = mpsc::channel(1);
         let destination = Destination { query: format!("db={database}"), authorization: None };
         let write = Write {
-            batch: Batch::from_body(Bytes::from(line), vec![end]),
+            batch: Batch::from_body(Bytes::from(line), ends),
             destination: Arc::new(destination),
             client: Some(Client { output: 0, answers }),
         };
-        self.metrics.taken.add(1);
+        self.metrics.taken.add(write.batch.lines());
         let queue = self.queue.as_ref().expect("not finished yet");
         queue.try_push(write).expect("the queue has room");
         queue.wake();
@@ -214,7 +233,7 @@ fn what_waits_for_a_busy_destination_is_merged_in_order_and_others_pass() {
 }
 
 #[test]
-fn a_refused_merge_is_sent_again_one_by_one() {
+fn a_refused_merge_is_sent_again_in_halves() {
     let (script, gate) = gated(|_, body: &str| {
         if body.contains("bad") {
             let body = "{\"error\":\"partial write\"}";
@@ -248,10 +267,10 @@ fn a_refused_merge_is_sent_again_one_by_one() {
     let metrics = sender.finish();
     assert_eq!((metrics.delivered.get(), dropped(&metrics, Drop::Refused)), (3, 1));
     bodies.extend(requests.try_iter().map(|request| request.body));
-    let alone = ["a f=1 1\n", "bad f=2 1\n", "a f=3 1\n"];
+    let halves = ["a f=1 1\nbad f=2 1\n", "a f=1 1\n", "bad f=2 1\n", "a f=3 1\n"];
     assert_eq!(bodies[0], "a f=0 1\n");
-    assert_eq!(bodies[1], alone.concat(), "merged first");
-    assert_eq!(bodies[2..], alone, "then one by one");
+    assert_eq!(bodies[1], "a f=1 1\nbad f=2 1\na f=3 1\n", "merged first");
+    assert_eq!(bodies[2..], halves);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use crate::backend::{Outcome, settle};
 use crate::config;
 use crate::fanout::Output;
+use crate::filter::Filter;
 use crate::http::*;
 use crate::metrics::{Backend, Drop as Dropped, HttpListener};
 use crate::queue::{Limits, bounded};
@@ -61,23 +62,53 @@ pub(super) fn config(bind: SocketAddr) -> config::HttpListener {
     config::HttpListener {
         name: "test".into(),
         bind,
+        tls: None,
         ping_status: 204,
         default_retention_policy: Some("week".into()),
+        ack: config::Ack::Any,
         body_bytes_max: 10_000,
         bodies_bytes_max: 100_000,
         outputs: Vec::new(),
     }
 }
 
+/// A backend: what it does, the API that it speaks, and its filter.
+pub(super) type Playing = (Script, config::Dialect, Option<Filter>);
+
 pub(super) fn start(scripts: &[Script]) -> Front {
+    start_changed(scripts, |_| {})
+}
+
+/// As [`start`], with a listener that `change` has changed.
+pub(super) fn start_changed(
+    scripts: &[Script],
+    change: impl FnOnce(&mut config::HttpListener),
+) -> Front {
+    let plain = |&script: &Script| (script, config::Dialect::V1, None);
+    start_all(scripts.iter().map(plain).collect(), change)
+}
+
+pub(super) fn start_with(ack: config::Ack, playing: Vec<Playing>) -> Front {
+    start_all(playing, |config| config.ack = ack)
+}
+
+fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListener)) -> Front {
     let (mut outputs, mut backends) = (Vec::new(), Vec::new());
     let mut got = Vec::new();
-    for (i, &script) in scripts.iter().enumerate() {
+    for (i, (script, dialect, filter)) in playing.into_iter().enumerate() {
         let (queue, writes) = bounded::<Written>(Limits { items_max: 100, bytes_max: 1 << 20 });
         let owed = Arc::clone(queue.owed());
         let metrics = Arc::new(Backend::new("test".into(), i.to_string().into(), owed));
         let destination = Arc::new(Destination::default());
-        outputs.push(Output { queue, metrics: Arc::clone(&metrics), direct: None, destination });
+        let (counters, filter) = (Arc::clone(&metrics), filter.map(Arc::new));
+        outputs.push(Output {
+            queue,
+            metrics: counters,
+            direct: None,
+            filter,
+            dialect,
+            destination,
+        });
         let (counted, mine) = (Arc::clone(&metrics), Arc::<Mutex<Vec<Got>>>::default());
         got.push(Arc::clone(&mine));
         backends.push((
@@ -103,7 +134,9 @@ pub(super) fn start(scripts: &[Script]) -> Front {
     }
     let [socket, admin] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let [address, admin_address] = [&socket, &admin].map(|s| s.local_addr().expect("it is bound"));
-    let config = Arc::new(config(address));
+    let mut config = config(address);
+    change(&mut config);
+    let config = Arc::new(config);
     let metrics = Arc::<CachePadded<HttpWorker>>::default();
     let bodies = Arc::new(Budget::new(config.bodies_bytes_max));
     let registry = Arc::new(Registry {
@@ -120,8 +153,10 @@ pub(super) fn start(scripts: &[Script]) -> Front {
     };
     let stopper = Stopper::default();
     let stop = stopper.watch();
-    let thread =
-        thread::spawn(move || run(vec![listener], Some(Admin { socket: admin }), registry, stop));
+    let thread = thread::spawn(move || {
+        let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+        run(&runtime, vec![listener], Some(Admin { socket: admin }), registry, stop)
+    });
     Front { address, admin: admin_address, stopper, thread, metrics, bodies, backends, got }
 }
 
@@ -150,7 +185,7 @@ impl Front {
             let ended = backend.delivered.get() + backend.dropped_total();
             assert_eq!(backend.taken.get(), ended + backend.owed.lines(), "the books close");
             assert_eq!(backend.owed.lines(), 0);
-            assert_eq!(self.metrics.lines.get(), backend.taken.get());
+            assert_eq!(self.metrics.lines.get(), backend.taken.get() + backend.filtered.get());
         }
         assert_eq!(self.bodies.held(), 0, "no body is held any more");
     }
@@ -186,7 +221,7 @@ pub(super) struct Reply {
 }
 
 /// Reads one answer, and no byte more.
-pub(super) fn reply(client: &mut TcpStream) -> Reply {
+pub(super) fn reply(client: &mut impl Read) -> Reply {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

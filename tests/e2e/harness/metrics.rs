@@ -9,7 +9,10 @@ pub(crate) mod names {
     pub(crate) const UDP_REFUSED: &str = "ringrelay_udp_lines_refused_total";
     pub(crate) const HTTP_ACCEPTED: &str = "ringrelay_http_lines_received_total";
     pub(crate) const HTTP_REFUSED: &str = "ringrelay_http_lines_refused_total";
+    pub(crate) const HTTP_CONNECTIONS: &str = "ringrelay_http_connections_total";
+    pub(crate) const HTTP_HANDSHAKES_FAILED: &str = "ringrelay_http_handshakes_failed_total";
     pub(crate) const TAKEN: &str = "ringrelay_backend_lines_taken_total";
+    pub(crate) const FILTERED: &str = "ringrelay_backend_lines_filtered_total";
     pub(crate) const DELIVERED: &str = "ringrelay_backend_lines_delivered_total";
     pub(crate) const DROPPED: &str = "ringrelay_backend_lines_dropped_total";
     pub(crate) const QUEUED: &str = "ringrelay_backend_queue_lines";
@@ -117,8 +120,14 @@ impl Metrics {
         self.of(names::UDP_ACCEPTED, &labels) + self.of(names::HTTP_ACCEPTED, &labels)
     }
 
+    /// Lines that a filter kept from a backend.
+    pub(crate) fn filtered(&self, relay: &str, backend: &str) -> u64 {
+        self.of(names::FILTERED, &[("relay", relay), ("backend", backend)])
+    }
+
     /// Why the books do not close, if they do not: for every backend, what its listener accepted
-    /// is what it was offered, and that is delivered, queued or dropped.
+    /// is what it was offered and what its filter kept from it, and what it was offered is
+    /// delivered, queued or dropped.
     pub(super) fn open_books(&self) -> Vec<String> {
         let pairs = self.backends();
         let mut open = Vec::new();
@@ -127,8 +136,11 @@ impl Metrics {
         }
         for (relay, backend) in pairs {
             let (books, accepted) = (self.books(&relay, &backend), self.accepted(&relay));
-            if !books.close() || books.taken != accepted {
-                open.push(format!("{relay} accepted {accepted}, {backend}: {books:?}"));
+            let filtered = self.filtered(&relay, &backend);
+            if !books.close() || books.taken + filtered != accepted {
+                open.push(format!(
+                    "{relay} accepted {accepted}, {backend} filtered {filtered}: {books:?}"
+                ));
             }
         }
         open

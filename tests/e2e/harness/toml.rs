@@ -28,3 +28,9 @@ pub(crate) fn http_output(name: &str, addr: SocketAddr, more: &str) -> String {
 pub(crate) fn udp_output(name: &str, addr: SocketAddr, more: &str) -> String {
     format!("name = \"{name}\"\nlocation = \"{addr}\"\n{more}\n")
 }
+
+/// An output by HTTP that speaks the API of InfluxDB 2. `more` are further keys, one per line.
+pub(crate) fn v2_output(name: &str, addr: SocketAddr, more: &str) -> String {
+    let location = format!("name = \"{name}\"\nlocation = \"http://{addr}/\"\n");
+    format!("{location}type = \"influxdb2\"\norg = \"acme\"\n{more}\n")
+}

@@ -1,24 +1,44 @@
-"""Uses the Python package `influxdb-client`, the client of InfluxDB 2, as far as the relay covers
-its API: it is pinged. Its writes go to /api/v2/write, which the relay answers with a clear error.
+"""Writes with the Python package `influxdb-client`, the client of InfluxDB 2: 200 points, half of
+them packed, and then a line that is none. Prints what it was pinged, and how the line was refused.
 
-usage: use_v2.py HOST PORT
+usage: use_v2.py HOST PORT BUCKET
 """
 
+import json
 import sys
 
-from influxdb_client import InfluxDBClient
+from influxdb_client import InfluxDBClient, Point, WritePrecision
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
+
+START_NS = 1_700_000_000_000_000_000
+
+
+def point(n):
+    return (
+        Point("rooms, all")
+        .tag("room", "living room")
+        .field("celsius", 21.5)
+        .field("people", n)
+        .time(START_NS + n * 1_000_000, WritePrecision.NS)
+    )
 
 
 def main():
     url = f"http://{sys.argv[1]}:{sys.argv[2]}"
-    with InfluxDBClient(url=url, token="token", org="org", retries=False) as client:
-        print(client.ping(), client.version())
-        try:
-            client.write_api(write_options=SYNCHRONOUS).write("bucket", "org", "m f=1 1")
-        except ApiException as refused:
-            print(refused.status)
+    bucket = sys.argv[3]
+    for packed, points in ((False, range(100)), (True, range(100, 200))):
+        options = {"url": url, "token": "me:secret", "org": "theirs", "retries": False}
+        with InfluxDBClient(enable_gzip=packed, **options) as client:
+            write_api = client.write_api(write_options=SYNCHRONOUS)
+            write_api.write(bucket, record=[point(n) for n in points])
+            if packed:
+                print(client.ping(), client.version())
+                try:
+                    write_api.write(bucket, record="m f=1 1\nm f=")
+                except ApiException as refused:
+                    said = json.loads(refused.body)
+                    print(refused.status, said["code"], said["line"], said["message"])
 
 
 main()

@@ -1,0 +1,344 @@
+//! What becomes of the writes of a request that ended: the second half of the sender loop.
+//!
+//! Without a backlog every write is settled at once. With one, what failed goes back to the head
+//! of its lane and is tried again later: a failure that may be the backend's own pauses all lanes
+//! (an [`Outage`]), one that others do not share pauses its lane alone. Only answers decide here;
+//! when the next request starts is the loop's business.
+
+use super::backlog::{Held, Share, now_s};
+use super::classify::{About, Trouble, Verdict, Why, classify};
+use super::{Flight, Sender};
+use crate::backend::Outcome;
+use crate::backoff::Backoff;
+use crate::metrics::Drop;
+use crate::write::{Answer, Destination, Refusal};
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A write that failed this often, alone and in a row, may be what the backend fails for.
+const FAILED_ALONE_MIN: u32 = 8;
+/// A backend that wants to be left alone for longer is asked again after this.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// While the relay stops, tries are at most this far apart.
+const STOPPING_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Destinations whose writes are kept although the backend refuses them. More than these are not
+/// mistakes that somebody mends, and each costs requests.
+const REFUSED_MAX: usize = 64;
+
+/// The backend fails: one request at a time tries whether it is back.
+#[derive(Debug)]
+pub(super) struct Outage {
+    /// Not tried again before.
+    pub(super) until: Instant,
+    began: Instant,
+    /// Of the last failure that counted.
+    failed: Instant,
+    backoff: Backoff,
+}
+
+/// What is wrong with one destination.
+#[derive(Debug)]
+pub(super) struct Ailment {
+    backoff: Backoff,
+    /// How many requests of all lanes had succeeded when it failed.
+    successes: u64,
+    /// The backend takes others.
+    alone: bool,
+    /// The backend refuses it: what each of its clients is told.
+    refusal: Option<Refusal>,
+}
+
+impl Sender {
+    pub(super) fn land(&mut self, flight: Flight) {
+        self.count(&flight);
+        let Flight { destination, ended, started } = flight;
+        let verdict = classify(ended);
+        if !matches!(verdict, Verdict::Unavailable(_)) {
+            self.end_outage();
+            self.tell(None);
+        }
+        let together = self.lanes.flight(&destination).len() > 1;
+        match verdict {
+            Verdict::Delivered => self.delivered(&destination),
+            // Somebody's line is bad, or all are too much: in halves, each learns its own fate.
+            Verdict::Refused(_) | Verdict::TooLarge(_) if together => {
+                self.lanes.put_back(&destination, false);
+                self.lanes.release(&destination);
+            }
+            Verdict::Refused(refusal) => self.refuse(&destination, None, &refusal),
+            Verdict::TooLarge(refusal) => self.too_large(&destination, &refusal),
+            Verdict::RefusedDestination(refusal) if self.keeps_refused(&destination) => {
+                let why = Why::Status(refusal.status);
+                let words = refusal.body.clone();
+                let about = About::Destination;
+                let trouble = Trouble { why, about, retry_after: None, words };
+                self.keep(&destination, &trouble, Some(refusal), started);
+            }
+            Verdict::RefusedDestination(refusal) => self.refuse(&destination, None, &refusal),
+            Verdict::Unavailable(trouble) if self.target.backlog.is_some() => {
+                self.keep(&destination, &trouble, None, started);
+            }
+            Verdict::Unavailable(trouble) => {
+                self.tell(Some(&trouble));
+                for held in self.lanes.finish(&destination) {
+                    self.backlog.settle(held, Outcome::Dropped(Drop::Unavailable));
+                }
+            }
+        }
+        if !self.lanes.contains(&destination) {
+            self.ailments.remove(&destination);
+        }
+        if self.ailments.len() > self.lanes.len() {
+            self.ailments.retain(|destination, _| self.lanes.contains(destination));
+        }
+        self.publish();
+    }
+
+    fn delivered(&mut self, destination: &Arc<Destination>) {
+        self.successes += 1;
+        // The backend took what came behind it: now it is known what it fails for.
+        if let Some(poison) = self.lanes.take_overtaken(destination) {
+            self.set_aside(poison);
+        }
+        if let Some(ailment) = self.ailments.get_mut(destination) {
+            ailment.alone = false;
+            ailment.refusal = None;
+            ailment.backoff = self.backoff.clone();
+        }
+        for held in self.lanes.finish(destination) {
+            self.backlog.settle(held, Outcome::Delivered);
+        }
+    }
+
+    /// Settles what is in flight, and `more`, with the backend's words.
+    fn refuse(&mut self, destination: &Arc<Destination>, more: Option<Held>, refusal: &Refusal) {
+        let mut flight = self.lanes.finish(destination);
+        flight.extend(more);
+        let lines: u64 = flight.iter().map(|held| held.write.batch.lines()).sum();
+        if let Some(unsaid) = self.refusals.admit(Instant::now()) {
+            let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
+            let (status, to) = (refusal.status, destination.shown());
+            let words = shown(&refusal.body);
+            tracing::warn!(relay, backend, status, lines, to, words, unsaid, "writes are refused");
+        }
+        for held in flight {
+            self.backlog.settle(held, Outcome::Refused(refusal.clone()));
+        }
+    }
+
+    /// The only write in flight is too large for the backend.
+    fn too_large(&mut self, destination: &Arc<Destination>, refusal: &Refusal) {
+        let Some(held) = self.lanes.take_flight(destination) else { return };
+        match self.backlog.cut(held) {
+            Ok(halves) => {
+                self.lanes.put_back_parts(destination, halves);
+                self.lanes.release(destination);
+            }
+            Err(line) => self.refuse(destination, Some(*line), refusal),
+        }
+    }
+
+    /// Whether writes to a destination that the backend refuses are kept.
+    fn keeps_refused(&self, destination: &Arc<Destination>) -> bool {
+        let is_refused = |ailment: &Ailment| ailment.refusal.is_some();
+        self.target.backlog.as_ref().is_some_and(|backlog| backlog.keep_refused)
+            && (self.ailments.get(destination).is_some_and(is_refused)
+                || self.ailments.values().filter(|ailment| is_refused(ailment)).count()
+                    < REFUSED_MAX)
+    }
+
+    /// Puts the request's writes back, keeps them and what waits behind them, and says when they
+    /// are tried again.
+    fn keep(
+        &mut self,
+        destination: &Arc<Destination>,
+        trouble: &Trouble,
+        refusal: Option<Refusal>,
+        started: Instant,
+    ) {
+        self.metrics.backlog.retries.add(1);
+        let leapt = self.lanes.leaps(destination);
+        self.lanes.put_back(destination, trouble.about == About::Content);
+        let successes = self.successes;
+        let ailment = self.ailments.entry(Arc::clone(destination)).or_insert_with(|| Ailment {
+            backoff: self.backoff.clone(),
+            successes,
+            alone: false,
+            refusal: None,
+        });
+        // Nobody has succeeded since it failed last, or it fails for the first time: no telling.
+        let others_pass = std::mem::replace(&mut ailment.successes, successes) < successes;
+        ailment.alone = match trouble.about {
+            About::Backend => false,
+            About::Content => others_pass,
+            About::Destination => true,
+        };
+        ailment.refusal = refusal;
+        if ailment.alone {
+            let share = if self.outage.is_some() { Share::All } else { Share::Half };
+            self.keep_waiting(Some(destination), share);
+        } else {
+            self.keep_waiting(None, Share::All);
+        }
+        if !leapt
+            && trouble.about == About::Content
+            && self.lanes.leap(destination, FAILED_ALONE_MIN)
+        {
+            self.suspicion = Some((trouble.why.to_string(), trouble.words.clone()));
+            self.launch(Arc::clone(destination));
+            return;
+        }
+        self.pause(destination, trouble, started);
+    }
+
+    fn pause(&mut self, destination: &Arc<Destination>, trouble: &Trouble, started: Instant) {
+        let now = Instant::now();
+        let retry_after = trouble.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+        let bounded = |pause: Duration, stopping: bool| match stopping {
+            true => pause.min(STOPPING_PAUSE_MAX),
+            false => pause.max(retry_after),
+        };
+        let stopping = !self.queue_open;
+        let ailment = self.ailments.get_mut(destination).expect("it was put there");
+        if ailment.alone {
+            let pause = bounded(ailment.backoff.pause(random()), stopping);
+            self.lanes.hold(destination, now + pause);
+            if let Some(unsaid) = self.ailing.admit(now) {
+                let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
+                let (why, to) = (&trouble.why, destination.shown());
+                let words = shown(&trouble.words);
+                tracing::warn!(
+                    relay, backend, %why, to, words, unsaid,
+                    "writes to one destination wait in the backlog"
+                );
+            }
+            return;
+        }
+        self.lanes.release(destination);
+        let (until, failed) = (now, now);
+        let backoff = self.backoff.clone();
+        let outage = self.outage.get_or_insert(Outage { until, began: now, failed, backoff });
+        // What was under way when it failed says nothing new, but for how long it wants.
+        if started >= outage.failed || outage.until == outage.failed {
+            outage.until = now + bounded(outage.backoff.pause(random()), stopping);
+            outage.failed = now;
+        } else if !stopping {
+            outage.until = outage.until.max(now + retry_after);
+        }
+        self.tell(Some(trouble));
+    }
+
+    /// Takes what waits, of one destination or of all, into the backlog; what it has no room for
+    /// is dropped.
+    fn keep_waiting(&mut self, destination: Option<&Arc<Destination>>, share: Share) {
+        let (backlog, ailments) = (&mut self.backlog, &self.ailments);
+        self.lanes.retain_waiting(destination, |key, held| {
+            let refusal = ailments.get(key).and_then(|ailment| ailment.refusal.clone());
+            let kept = backlog.keep(held, share, refusal.map_or(Answer::Buffered, Answer::Refused));
+            if !kept {
+                backlog.settle_in_place(held, Outcome::Dropped(Drop::BufferFull));
+            }
+            kept
+        });
+    }
+
+    /// Takes a new write into the backlog if it belongs there: behind what is kept of its
+    /// destination, or while the backend is down. `None` if there is no room for it: it is settled.
+    pub(super) fn keep_new(&mut self, mut held: Held) -> Option<Held> {
+        let destination = &held.write.destination;
+        let ailment = self.ailments.get(destination);
+        let down = self.outage.is_some();
+        let behind = self.lanes.last_waiting(destination).is_some_and(Held::is_kept);
+        if !down && !behind {
+            return Some(held);
+        }
+        let alone = self.outage.is_none() && ailment.is_some_and(|ailment| ailment.alone);
+        let share = if alone { Share::Half } else { Share::All };
+        let refusal = ailment.and_then(|ailment| ailment.refusal.clone());
+        if self.backlog.keep(&mut held, share, refusal.map_or(Answer::Buffered, Answer::Refused)) {
+            return Some(held);
+        }
+        // With nothing else to try, it is what tells whether the backend is back.
+        if self.lanes.is_empty() {
+            return Some(held);
+        }
+        self.backlog.settle(held, Outcome::Dropped(Drop::BufferFull));
+        None
+    }
+
+    /// Sets a write aside: into the dead-letter file, if there is one.
+    fn set_aside(&mut self, held: Held) {
+        let (why, words) = self.suspicion.take().unwrap_or_default();
+        let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
+        let (lines, to) = (held.write.batch.lines(), held.write.destination.shown());
+        let file = self.dead_letters.as_mut();
+        let written = file.map(|file| file.append(&held.write, &why, &words, now_s()));
+        let kept = match &written {
+            None => "there is no dead-letter-dir".to_owned(),
+            Some(Ok(())) => {
+                self.metrics.backlog.dead_letters.add(lines);
+                "they are in the dead-letter file".to_owned()
+            }
+            Some(Err(error)) => format!("the dead-letter file does not take them: {error}"),
+        };
+        let words = shown(&words);
+        tracing::warn!(
+            relay,
+            backend,
+            lines,
+            to,
+            why,
+            words,
+            "lines are set aside, because the backend fails for them and takes others; {kept}"
+        );
+        self.backlog.settle(held, Outcome::Dropped(Drop::Poison));
+    }
+
+    fn end_outage(&mut self) {
+        let Some(outage) = self.outage.take() else { return };
+        self.was_down = outage.began.elapsed();
+    }
+
+    /// Tells when the backend goes down and when it is back.
+    fn tell(&mut self, trouble: Option<&Trouble>) {
+        if !self.health.observe(trouble.is_some(), Instant::now()) {
+            return;
+        }
+        let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
+        let owed = &self.metrics.owed;
+        match (trouble, self.target.backlog.is_some()) {
+            (Some(Trouble { why, .. }), false) => {
+                tracing::warn!(relay, backend, "backend is down: {why}");
+            }
+            (Some(Trouble { why, .. }), true) => {
+                tracing::warn!(
+                    relay,
+                    backend,
+                    "backend is down: {why}; writes wait in its backlog"
+                );
+            }
+            (None, false) => tracing::info!(relay, backend, "backend is back"),
+            (None, true) => tracing::info!(
+                relay,
+                backend,
+                down_s = self.was_down.as_secs(),
+                backlog_lines = owed.backlog_lines(),
+                backlog_bytes = owed.backlog_bytes(),
+                "backend is back; its backlog drains"
+            ),
+        }
+    }
+}
+
+/// A random number: the standard library's hasher keys are.
+fn random() -> u32 {
+    (RandomState::new().build_hasher().finish() >> 32) as u32
+}
+
+/// The backend's words on one line.
+fn shown(words: &[u8]) -> String {
+    let words = String::from_utf8_lossy(&words[..words.len().min(256)]);
+    words.trim().replace(|c: char| c.is_control(), " ")
+}

@@ -1,0 +1,241 @@
+//! Merging, order, and what is tried again, against a model.
+
+use super::*;
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// An item of one lane: its number in the lane, and its size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Item(usize, u64);
+
+fn numbers(items: &[Item]) -> Vec<usize> {
+    items.iter().map(|item| item.0).collect()
+}
+
+#[test]
+fn merges_what_waits_up_to_the_limit() {
+    let mut lanes = Lanes::new(|item: &Item| item.1);
+    lanes.push(&"a", Item(0, 50));
+    assert_eq!(lanes.start(10), Some("a"), "one item goes whatever its size");
+    for n in 1..5 {
+        lanes.push(&"a", Item(n, 4));
+    }
+    assert_eq!(lanes.start(10), None, "one request at a time for a destination");
+    assert_eq!(numbers(&lanes.finish(&"a")), [0]);
+    assert_eq!(lanes.start(10), Some("a"));
+    assert_eq!(numbers(lanes.flight(&"a")), [1, 2]);
+}
+
+#[test]
+fn what_failed_together_goes_in_halves_before_later_writes() {
+    let mut lanes = Lanes::new(|item: &Item| item.1);
+    for n in 0..3 {
+        lanes.push(&"a", Item(n, 1));
+    }
+    lanes.start(10);
+    lanes.push(&"a", Item(3, 1));
+    lanes.push(&"a", Item(4, 1));
+    lanes.put_back(&"a", false);
+    lanes.release(&"a");
+    let mut requests = Vec::new();
+    while let Some(key) = lanes.start(10) {
+        requests.push(numbers(&lanes.finish(&key)));
+    }
+    assert_eq!(requests, [vec![0, 1], vec![2], vec![3, 4]]);
+    assert!(lanes.is_empty());
+}
+
+#[test]
+fn lanes_take_turns() {
+    let mut lanes = Lanes::new(|item: &Item| item.1);
+    for key in ["a", "b", "a", "c"] {
+        lanes.push(&key, Item(0, 1));
+    }
+    assert_eq!(lanes.start(1), Some("a"));
+    lanes.finish(&"a");
+    let order: Vec<_> = std::iter::from_fn(|| lanes.start(1)).collect();
+    assert_eq!(order, ["b", "c", "a"]);
+}
+
+#[test]
+fn a_held_lane_waits_for_its_time_and_others_pass() {
+    let (mut lanes, now) = (Lanes::new(|item: &Item| item.1), Instant::now());
+    for key in ["a", "b"] {
+        lanes.push(&key, Item(0, 1));
+    }
+    assert_eq!(lanes.start(1), Some("a"));
+    lanes.put_back(&"a", true);
+    let until = now + Duration::from_secs(1);
+    lanes.hold(&"a", until);
+    lanes.push(&"a", Item(1, 1));
+    assert_eq!((lanes.start(1), lanes.start(1)), (Some("b"), None));
+    assert_eq!(lanes.next_wake(), Some(until));
+    lanes.wake(until - Duration::from_millis(1));
+    assert!(!lanes.is_ready());
+    lanes.wake(until);
+    assert_eq!((lanes.start(1), lanes.next_wake()), (Some("a"), None));
+}
+
+#[test]
+fn one_that_keeps_failing_alone_may_be_passed_by_the_next() {
+    let mut lanes = Lanes::new(|item: &Item| item.1);
+    for n in 0..3 {
+        lanes.push(&"a", Item(n, 1));
+    }
+    for failed in 1..=4 {
+        lanes.start(10);
+        lanes.put_back(&"a", true);
+        // Together, together in a half, alone, alone.
+        assert_eq!(lanes.leap(&"a", 2), failed == 4, "{failed}");
+        if failed < 4 {
+            lanes.release(&"a");
+        }
+    }
+    assert!(lanes.leaps(&"a"));
+    assert_eq!(numbers(lanes.flight(&"a")), [1]);
+    lanes.put_back(&"a", true);
+    assert!(lanes.leap(&"a", 2), "it failed too, and changes nothing");
+    assert_eq!(lanes.take_overtaken(&"a"), Some(Item(0, 1)));
+    assert_eq!(numbers(&lanes.finish(&"a")), [1]);
+    lanes.start(10);
+    assert_eq!(numbers(&lanes.finish(&"a")), [2]);
+    assert!(lanes.is_empty());
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Push(u8, u64),
+    Start,
+    Finish(u8),
+    Split(u8),
+    Hold(u8, u64),
+    Leap(u8),
+    Cut(u8),
+    Wake(u64),
+    Drop(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || 0..4_u8;
+    prop_oneof![
+        8 => (key(), 1..20_u64).prop_map(|(key, bytes)| Step::Push(key, bytes)),
+        6 => Just(Step::Start),
+        3 => key().prop_map(Step::Finish),
+        2 => key().prop_map(Step::Split),
+        2 => (key(), 0..20_u64).prop_map(|(key, ms)| Step::Hold(key, ms)),
+        4 => key().prop_map(Step::Leap),
+        1 => key().prop_map(Step::Cut),
+        1 => (0..20_u64).prop_map(Step::Wake),
+        1 => key().prop_map(Step::Drop),
+    ]
+}
+
+/// Lanes, and what ended of each in which order.
+struct Model {
+    lanes: Lanes<u8, Item>,
+    pushed: [usize; 4],
+    ended: [Vec<usize>; 4],
+    start: Instant,
+}
+
+impl Model {
+    fn finish(&mut self, key: u8) {
+        let overtaken = self.lanes.take_overtaken(&key);
+        let ended = &mut self.ended[usize::from(key)];
+        ended.extend(overtaken.map(|item| item.0));
+        ended.extend(numbers(&self.lanes.finish(&key)));
+    }
+
+    fn at(&self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
+    }
+
+    fn step(&mut self, step: Step, bytes_max: u64) {
+        match step {
+            Step::Push(key, bytes) => {
+                let number = &mut self.pushed[usize::from(key)];
+                self.lanes.push(&key, Item(*number, bytes));
+                *number += 1;
+            }
+            Step::Start => {
+                if let Some(key) = self.lanes.start(bytes_max) {
+                    let flight = self.lanes.flight(&key);
+                    let bytes: u64 = flight.iter().map(|item| item.1).sum();
+                    assert!(!flight.is_empty());
+                    assert!(bytes <= bytes_max || flight.len() == 1);
+                }
+            }
+            Step::Wake(ms) => self.lanes.wake(self.at(ms)),
+            // What waits is dropped only where nothing of its lane is kept.
+            Step::Drop(key) => {
+                let pushed = &mut self.pushed[usize::from(key)];
+                let last = *pushed - 1.min(*pushed);
+                let is_last = |other: &u8, item: &Item| *other == key && item.0 == last;
+                let mut dropped = false;
+                self.lanes.retain_waiting(None, |key, item| {
+                    dropped |= is_last(key, item);
+                    !is_last(key, item)
+                });
+                *pushed -= usize::from(dropped);
+            }
+            // Only a request in flight can end.
+            Step::Finish(key)
+            | Step::Split(key)
+            | Step::Hold(key, _)
+            | Step::Leap(key)
+            | Step::Cut(key)
+                if self.lanes.flight(&key).is_empty() => {}
+            Step::Finish(key) => self.finish(key),
+            Step::Split(key) => {
+                self.lanes.put_back(&key, false);
+                self.lanes.release(&key);
+            }
+            Step::Hold(key, ms) => {
+                self.lanes.put_back(&key, true);
+                self.lanes.hold(&key, self.at(ms));
+            }
+            Step::Leap(key) => {
+                let leapt = self.lanes.leaps(&key);
+                self.lanes.put_back(&key, true);
+                if leapt || !self.lanes.leap(&key, 1) {
+                    self.lanes.release(&key);
+                }
+            }
+            Step::Cut(key) => {
+                if self.lanes.flight(&key).len() == 1 {
+                    let item = self.lanes.take_flight(&key).expect("there is one");
+                    self.lanes.put_back_parts(&key, [item]);
+                    self.lanes.release(&key);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_item_ends_once_and_in_the_order_of_its_lane(
+        steps in prop::collection::vec(step(), 0..300),
+        bytes_max in 1..40_u64,
+    ) {
+        let (pushed, ended) = Default::default();
+        let lanes = Lanes::new(|item: &Item| item.1);
+        let mut model = Model { lanes, pushed, ended, start: Instant::now() };
+        for step in steps {
+            model.step(step, bytes_max);
+        }
+        for key in 0..4_u8 {
+            if !model.lanes.flight(&key).is_empty() {
+                model.finish(key);
+            }
+        }
+        model.lanes.wake_all();
+        while let Some(key) = model.lanes.start(bytes_max) {
+            model.finish(key);
+        }
+        prop_assert!(model.lanes.is_empty());
+        for (count, ended) in model.pushed.into_iter().zip(model.ended) {
+            prop_assert_eq!(ended, (0..count).collect::<Vec<_>>());
+        }
+    }
+}
