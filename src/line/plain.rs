@@ -36,10 +36,8 @@ pub(super) fn clean<S: Simd>(
     if shape.bad != 0 || shape.odd() && !odd_values(bytes, &shape) {
         return None;
     }
-    if let Some(time) = ends.time {
-        if !limit.surely_holds(ends.line - time, bytes[time]) {
-            return None;
-        }
+    if ends.time.is_some_and(|time| !limit.surely_holds(ends.line - time, bytes[time])) {
+        return None;
     }
     let clean = Clean { end: start + ends.line, stamped: ends.time.is_some() };
     window.tags_differ(bytes, ends.key).then_some(clean)
