@@ -1,6 +1,6 @@
 //! Finds the end of a common line and validates it, 64 bytes at a time, without looking at
 //! single bytes: masks of a block (see `simd`) go through the same few word operations whatever
-//! the line says. Called by `Lines`, for every line first.
+//! the line says. Called by `Lines`, for lines that `plain` leaves.
 //!
 //! It vouches for a line or it does not; it never refuses one. A line with two
 //! backslashes in a row, an exponent, an `=` in the measurement, odd white space or any fault goes
@@ -14,7 +14,8 @@
 //! a cursor shifted out) goes on into the next.
 
 use super::simd::{BLOCK, Masks, Simd};
-use super::value::{TimeLimit, is_boolean};
+use super::tags::TagKeys;
+use super::value::{TimeLimit, is_boolean, is_in_range};
 
 /// A line that `fast` vouches for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(super) struct Clean {
 const LINE_BYTES_MAX: usize = 60_000;
 
 /// Lines that begin with one of these, or with a byte below, go to `scalar`: blanks, comments.
-const LAST_ODD_START: u8 = b'#';
+pub(super) const LAST_ODD_START: u8 = b'#';
 
 /// Validates the line at `start`, which is below the input's length.
 #[inline(always)]
@@ -54,7 +55,12 @@ pub(super) fn clean<S: Simd>(
         if block.bad != 0 || at - start > LINE_BYTES_MAX {
             return None;
         }
-        if block.tag_commas | block.tag_equals != 0 && !tags.note(at, &block) {
+        if block.long != 0 && !integers(input, at, block.long) {
+            return None;
+        }
+        if block.tag_commas | block.tag_equals != 0
+            && !tags.note(at, block.tag_commas, block.tag_equals)
+        {
             return None;
         }
         if block.time_space != 0 {
@@ -89,7 +95,7 @@ fn masks<S: Simd>(simd: S, input: &[u8], at: usize) -> Masks {
 
 /// The number of the lowest bit of `mask`.
 #[inline(always)]
-fn bit(mask: u64) -> usize {
+pub(super) fn bit(mask: u64) -> usize {
     mask.trailing_zeros() as usize
 }
 
@@ -134,12 +140,21 @@ struct Block {
     bad: u64,
     /// Where field values begin that are neither numbers nor strings.
     words: u64,
+    /// The `i` of integers that may be too long for the range.
+    long: u64,
     tag_commas: u64,
     tag_equals: u64,
     /// The space before the timestamp.
     time_space: u64,
     /// The line's end.
     end: u64,
+}
+
+/// What a block says of numbers; see [`Block`].
+struct Numbers {
+    bad: u64,
+    words: u64,
+    long: u64,
 }
 
 /// What goes on from one block of a line into the next. Fields of type `u64` are all ones or all
@@ -242,11 +257,12 @@ impl State {
             let closes = masks.quote & within & !string;
             bad |= next_byte(closes, &mut self.closed) & !ends;
         }
-        let (numbers_bad, words) = self.numbers(&masks, value & !masks.quote, field_equals, ends);
+        let numbers = self.numbers(&masks, value & !masks.quote, field_equals, ends);
         self.equals_before = field_equals;
         Block {
-            bad: bad | numbers_bad,
-            words,
+            bad: bad | numbers.bad,
+            words: numbers.words,
+            long: numbers.long,
             tag_commas: comma & key,
             tag_equals: equals & key,
             time_space,
@@ -267,9 +283,9 @@ impl State {
     }
 
     /// Matches `-? digits (. digits?)?` or `-? digits i` from each bit of `starts` to one of
-    /// `ends`. What is wrong, and where values begin that do not begin like such a number.
+    /// `ends`.
     #[inline(always)]
-    fn numbers(&mut self, masks: &Masks, starts: u64, equals: u64, ends: u64) -> (u64, u64) {
+    fn numbers(&mut self, masks: &Masks, starts: u64, equals: u64, ends: u64) -> Numbers {
         let minus = starts & masks.minus;
         let first = starts & !minus | next_byte(minus, &mut self.after_minus);
         let words = first & !masks.digit;
@@ -279,7 +295,8 @@ impl State {
         let fraction = behind_run(after_dot, masks.digit, &mut self.fraction);
         let suffix = whole & masks.suffix;
         let after_suffix = next_byte(suffix, &mut self.after_suffix);
-        let mut bad = (whole & !dot & !suffix | fraction | after_suffix) & !ends;
+        let bad = (whole & !dot & !suffix | fraction | after_suffix) & !ends;
+        let mut long = 0;
         if suffix != 0 {
             // Up to 18 digits are in range: the equals sign stands at most 19 bytes before.
             let mut near = u128::from(equals) << BLOCK | u128::from(self.equals_before);
@@ -287,9 +304,9 @@ impl State {
                 near |= near << step;
             }
             let near = (near >> BLOCK) as u64;
-            bad |= suffix & !near;
+            long = suffix & !near;
         }
-        (bad, words)
+        Numbers { bad, words, long }
     }
 
     #[inline(always)]
@@ -302,9 +319,21 @@ impl State {
     }
 }
 
+/// Whether the integers that end before the bits of `ends`, in the block at `at`, are in range.
+#[inline(never)]
+pub(super) fn integers(input: &[u8], at: usize, mut ends: u64) -> bool {
+    while ends != 0 {
+        if !is_in_range(&input[..at + bit(ends)]) {
+            return false;
+        }
+        ends &= ends - 1;
+    }
+    true
+}
+
 /// Whether a boolean stands at each bit of `words`, in the block at `at`.
 #[inline(never)]
-fn booleans(input: &[u8], at: usize, mut words: u64) -> bool {
+pub(super) fn booleans(input: &[u8], at: usize, mut words: u64) -> bool {
     while words != 0 {
         let word = at + bit(words);
         let rest = input.get(word..).unwrap_or_default();
@@ -317,74 +346,27 @@ fn booleans(input: &[u8], at: usize, mut words: u64) -> bool {
     true
 }
 
-/// Where the tag keys of a line stand, to see whether one is repeated.
-struct TagKeys {
-    starts: [u32; Self::MAX],
-    ends: [u32; Self::MAX],
-    started: usize,
-    ended: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::simd::Portable;
+    use super::*;
+    use crate::timestamp::Precision;
 
-impl TagKeys {
-    /// More tags are left to `scalar`.
-    const MAX: usize = 16;
-
-    #[inline(always)]
-    fn new() -> Self {
-        Self { starts: [0; Self::MAX], ends: [0; Self::MAX], started: 0, ended: 0 }
-    }
-
-    /// Notes the keys in the block at `at`; false if there are too many.
-    #[inline(always)]
-    fn note(&mut self, at: usize, block: &Block) -> bool {
-        let Ok(at) = u32::try_from(at) else { return false };
-        let (mut commas, mut equals) = (block.tag_commas, block.tag_equals);
-        while commas != 0 {
-            let Some(start) = self.starts.get_mut(self.started) else { return false };
-            *start = at + commas.trailing_zeros() + 1;
-            self.started += 1;
-            commas &= commas - 1;
-        }
-        while equals != 0 {
-            let Some(end) = self.ends.get_mut(self.ended) else { return false };
-            *end = at + equals.trailing_zeros();
-            self.ended += 1;
-            equals &= equals - 1;
-        }
-        true
-    }
-
-    /// Whether no two keys are equal.
-    #[inline(always)]
-    fn differ(&self, input: &[u8]) -> bool {
-        let mut heads = [0_u64; Self::MAX];
-        for tag in 0..self.started {
-            heads[tag] = self.head(tag, input);
-            for other in 0..tag {
-                if heads[tag] == heads[other] && self.key(tag, input) == self.key(other, input) {
-                    return false;
-                }
+    #[test]
+    fn integers_of_19_digits_are_vouched_for_if_surely_in_range() {
+        let limit = TimeLimit::new(Precision::Nanosecond);
+        for (value, vouched) in [
+            ("1795438713082740999i", true),
+            ("-8999999999999999999i", true),
+            ("999999999999999999i", true),
+            ("9000000000000000000i", false),
+            ("10000000000000000000i", false),
+        ] {
+            for pad in 0..2 * BLOCK {
+                let line = format!("m f{}=1,g={value},h=12i 5", "k".repeat(pad));
+                let clean = clean(Portable, line.as_bytes(), 0, limit);
+                assert_eq!(clean.is_some(), vouched, "{line}");
             }
         }
-        true
-    }
-
-    #[inline(always)]
-    fn key<'a>(&self, tag: usize, input: &'a [u8]) -> &'a [u8] {
-        &input[self.starts[tag] as usize..self.ends[tag] as usize]
-    }
-
-    /// The first eight bytes of a key, zeros behind it.
-    #[inline(always)]
-    fn head(&self, tag: usize, input: &[u8]) -> u64 {
-        let start = self.starts[tag] as usize;
-        let unused_bytes = 8_usize.saturating_sub(self.ends[tag] as usize - start);
-        let rest = &input[start..];
-        let head = rest.first_chunk().copied().unwrap_or_else(|| {
-            let mut padded = [0; 8];
-            padded[..rest.len()].copy_from_slice(rest);
-            padded
-        });
-        u64::from_le_bytes(head) << (8 * unused_bytes)
     }
 }

@@ -28,6 +28,9 @@ pub(super) struct Masks {
     pub minus: u64,
     /// The letter that ends an integer, `i`.
     pub suffix: u64,
+    /// What ends a part of a plain line (a space, a newline), or shows that it is none (a quote, a
+    /// backslash, a carriage return).
+    pub edge: u64,
 }
 
 impl Masks {
@@ -45,7 +48,26 @@ impl Masks {
             dot: self.dot >> bytes,
             minus: self.minus >> bytes,
             suffix: self.suffix >> bytes,
+            edge: self.edge >> bytes | 1 << (BLOCK - bytes),
         }
+    }
+}
+
+/// `mask` moved one byte on. By addition, because compilers make of a shift SHLD, which many
+/// processors split into several operations.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "halves")]
+pub(super) fn next_byte(mask: u128) -> u128 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let (mut low, mut high) = (0, 0);
+        let carry = _addcarry_u64(0, mask as u64, mask as u64, &mut low);
+        _addcarry_u64(carry, (mask >> 64) as u64, (mask >> 64) as u64, &mut high);
+        u128::from(low) | u128::from(high) << 64
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        mask << 1
     }
 }
 
@@ -96,6 +118,7 @@ impl Simd for Portable {
             dot: gather(|b| b == b'.'),
             minus: gather(|b| b == b'-'),
             suffix: gather(|b| b == b'i'),
+            edge: gather(|b| matches!(b, b' ' | b'\n' | b'"' | b'\\' | b'\r')),
         }
     }
 }
@@ -197,6 +220,12 @@ fn masks_avx2(block: &[u8; BLOCK]) -> Masks {
         dot: is(b'.'),
         minus: is(b'-'),
         suffix: is(b'i'),
+        edge: gather(&|bytes| {
+            let table = _mm256_broadcastsi128_si256(_mm_setr_epi8(
+                0x20, 0, 0x22, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0, 0x5c, 0x0d, 0, 0,
+            ));
+            _mm256_cmpeq_epi8(bytes, _mm256_shuffle_epi8(table, bytes))
+        }),
     }
 }
 
@@ -231,5 +260,38 @@ fn masks_sse2(block: &[u8; BLOCK]) -> Masks {
         dot: is(b'.'),
         minus: is(b'-'),
         suffix: is(b'i'),
+        edge: is(b' ') | is(b'\n') | is(b'"') | is(b'\\') | is(b'\r'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_instructions_see_the_same_in_every_byte() {
+        for base in (0..=255_u8).step_by(BLOCK) {
+            let mut block = [0; BLOCK];
+            block.iter_mut().zip(base..).for_each(|(to, byte)| *to = byte);
+            for turn in 0..BLOCK {
+                block.rotate_left(turn);
+                let truth = Portable.masks(&block);
+                let counted = block.iter().filter(|byte| matches!(byte, 10 | 13 | 32 | 34 | 92));
+                assert_eq!(truth.edge.count_ones() as usize, counted.count());
+                #[cfg(target_arch = "x86_64")]
+                {
+                    assert!(Avx2::detect().is_none_or(|simd| simd.masks(&block) == truth));
+                    assert!(Sse2::detect().is_none_or(|simd| simd.masks(&block) == truth));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_mask_moves_on_over_the_middle() {
+        for at in 0..127 {
+            assert_eq!(next_byte(1 << at), 1 << (at + 1));
+        }
+        assert_eq!(next_byte(u128::MAX), u128::MAX - 1);
     }
 }

@@ -228,6 +228,49 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
+/// Common lines, of which one has a byte replaced, put in or taken out.
+fn common_but_for_one_byte() -> impl Strategy<Value = Vec<u8>> {
+    let pairs = |key: &'static str, value: &'static str, count| {
+        prop::collection::vec((key, value).prop_map(|(key, value)| format!("{key}={value}")), count)
+    };
+    let number = "-?[0-9]{1,4}|[0-9]{1,3}\\.[0-9]{0,4}|-?[0-9]{1,5}i|[0-9]{17,20}i?|true|f";
+    let line = ("[a-z]{1,9}", pairs("[ab]{1,2}|container_[a-d]{1,2}", "[a-z0-9.-]{1,12}", 0..5))
+        .prop_map(|(measurement, tags)| [vec![measurement], tags].concat().join(","));
+    let stamp = prop_oneof![6 => " 1[0-9]{18}", 2 => "", 1 => " [0-9]{1,20}"];
+    let line = (line, pairs("[a-z_]{1,9}", number, 1..6), stamp)
+        .prop_map(|(key, fields, stamp)| format!("{key} {}{stamp}\n", fields.join(",")));
+    let bytes = prop::sample::select(&b",,== \n\r\"\\.-i0123456789eua#\t\0\xc3"[..]);
+    let lines = prop::collection::vec(line, 1..5).prop_map(|lines| lines.concat().into_bytes());
+    (lines, any::<prop::sample::Index>(), bytes, 0..4_u8).prop_map(|(mut lines, at, byte, how)| {
+        let at = at.index(lines.len());
+        match how {
+            0 => lines[at] = byte,
+            1 => lines.insert(at, byte),
+            2 => drop(lines.remove(at)),
+            _ => {}
+        }
+        lines
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    #[test]
+    fn paths_agree_on_common_lines_but_for_one_byte(
+        input in common_but_for_one_byte(), end in any::<bool>(),
+    ) {
+        let input = &input[..input.len() - usize::from(end && !input.is_empty())];
+        for precision in [NS, Precision::Second] {
+            let truth: Vec<_> = Lines::with(input, precision, Instructions::Scalar).collect();
+            for instructions in Instructions::all() {
+                let items: Vec<_> = Lines::with(input, precision, instructions).collect();
+                prop_assert_eq!(&items, &truth, "{:?}", instructions);
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

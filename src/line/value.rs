@@ -38,6 +38,13 @@ fn all_digits(digits: &[u8]) -> Result<(), Reason> {
     if ok { Ok(()) } else { Err(Reason::InvalidNumber) }
 }
 
+/// Whether the digits that `text` ends with are few enough to be in range whatever the sign: 18,
+/// or 19 that do not begin with a 9.
+pub(super) fn is_in_range(text: &[u8]) -> bool {
+    let digits = text.iter().rev().take(20).take_while(|byte| byte.is_ascii_digit()).count();
+    digits < 19 || (digits == 19 && text[text.len() - 19] < b'9')
+}
+
 /// `digits` are digits, perhaps behind a sign: parsing can fail by size alone.
 fn in_range<T: std::str::FromStr>(digits: &[u8]) -> Result<(), Reason> {
     let parsed = std::str::from_utf8(digits).ok().and_then(|text| text.parse::<T>().ok());
