@@ -272,7 +272,7 @@ mod tests {
     fn all_instructions_see_the_same_in_every_byte() {
         for base in (0..=255_u8).step_by(BLOCK) {
             let mut block = [0; BLOCK];
-            block.iter_mut().zip(base..).for_each(|(to, byte)| *to = byte);
+            block.iter_mut().zip(base..=u8::MAX).for_each(|(to, byte)| *to = byte);
             for turn in 0..BLOCK {
                 block.rotate_left(turn);
                 let truth = Portable.masks(&block);
