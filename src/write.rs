@@ -57,7 +57,9 @@ pub enum Api {
 
 impl Destination {
     fn footprint(&self) -> usize {
-        self.query.capacity() + self.authorization.as_ref().map_or(0, Bytes::len)
+        let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        let authorization = self.authorization.as_ref().map_or(0, Bytes::len);
+        self.query.capacity() + authorization + headers.sum::<usize>()
     }
 
     /// The query as it may be shown: without credentials.

@@ -196,15 +196,13 @@ impl Sender {
 
     /// Drops what waits now, in the queue and in the lanes, the backlog with it.
     fn flush(&mut self) -> Flushed {
-        // What fronts push meanwhile came after the command.
-        for _ in 0..self.queue.waiting() {
-            match self.queue.try_pop() {
-                Ok(write) => self.push(write),
-                Err(_) => break,
-            }
-        }
+        let mut waiting = self.lanes.take_waiting();
+        // What fronts push meanwhile came after the command. What comes from the queue does not
+        // pass the backlog, which would tell its clients that it is kept.
+        let queued = (0..self.queue.waiting()).map_while(|_| self.queue.try_pop().ok());
+        waiting.extend(queued.map(Held::new));
         let mut flushed = Flushed::default();
-        for held in self.lanes.take_waiting() {
+        for held in waiting {
             flushed.writes += 1;
             flushed.lines += held.write.batch.lines();
             flushed.bytes += held.write.batch.bytes().len() as u64;

@@ -45,7 +45,7 @@ impl Books {
     /// end nobody takes it out any more.
     #[must_use]
     pub fn close(&self) -> bool {
-        self.0.iter().all(|account| account.closes() && account.queued == 0)
+        self.0.iter().all(|account| account.closes() && account.queued + account.opaque.queued == 0)
     }
 
     /// Logs one line per backend.
@@ -93,7 +93,7 @@ impl Account {
             let Opaque { taken, delivered, queued, dropped } = opaque;
             tracing::info!(%relay, %backend, taken, delivered, queued, dropped, "opaque writes");
         }
-        if self.closes() && *queued > 0 {
+        if self.closes() && *queued + opaque.queued > 0 {
             tracing::error!(
                 %relay, %backend, taken, delivered, queued, dropped = %reasons,
                 "books closed, but what is queued is lost: its thread ended before its time"

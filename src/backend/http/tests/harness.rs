@@ -7,7 +7,7 @@ use crate::control::{self, Control};
 use crate::metrics::Backend;
 use crate::queue::{self, Limits, bounded};
 use crate::stop::Stopper;
-use crate::write::{Answer, Client};
+use crate::write::{Answer, Api, Client};
 use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -134,11 +134,27 @@ impl Sending {
             destination: Arc::new(destination),
             client: Some(Client { output: 0, answers }),
         };
-        self.metrics.taken.add(write.batch.lines());
+        self.push(write);
+        answer
+    }
+
+    /// Queues an opaque body; gives where the answer comes.
+    pub(super) fn write_opaque(&self, body: &'static str) -> mpsc::Receiver<(usize, Answer)> {
+        let (answers, answer) = mpsc::channel(1);
+        let destination = Destination { api: Api::Prometheus, ..Destination::default() };
+        self.push(Write {
+            batch: Batch::opaque(Bytes::from_static(body.as_bytes())),
+            destination: Arc::new(destination),
+            client: Some(Client { output: 0, answers }),
+        });
+        answer
+    }
+
+    fn push(&self, write: Write) {
+        self.metrics.take(&write.batch);
         let queue = self.queue.as_ref().expect("not finished yet");
         queue.try_push(write).expect("the queue has room");
         queue.wake();
-        answer
     }
 
     /// Closes the queue, waits for the end, and checks that the books close.
@@ -153,6 +169,7 @@ impl Sending {
         let metrics = self.metrics;
         assert_eq!(metrics.taken.get(), metrics.delivered.get() + metrics.dropped_total());
         assert_eq!((metrics.owed.lines(), metrics.owed.bytes()), (0, 0), "the books close");
+        assert_eq!((metrics.opaque.queued.get(), metrics.backlog.oldest_s()), (0, None));
         metrics
     }
 }

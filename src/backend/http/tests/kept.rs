@@ -334,3 +334,51 @@ fn under_random_answers_every_destination_ends_complete_and_in_order() {
         }
     }
 }
+
+#[test]
+fn opaque_bodies_are_kept_each_by_itself_and_counted_as_bodies() {
+    let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let (address, requests) = backend(move |_, body| match is_up.load(Ordering::Relaxed) {
+        true if body == "large" => answer("413 Payload Too Large"),
+        true => answer("204 No Content"),
+        false => answer("503 Service Unavailable"),
+    });
+    let sender = start(keeping(address, 1 << 20));
+    for body in ["one", "two", "large", "three"] {
+        assert!(matches!(settled(sender.write_opaque(body)), Answer::Buffered));
+    }
+    let metrics = Arc::clone(&sender.metrics);
+    assert_eq!((metrics.opaque.queued.get(), metrics.owed.lines()), (4, 0));
+    assert!(metrics.owed.backlog_bytes() > 0);
+    up.store(true, Ordering::Relaxed);
+    wait("it drains", || metrics.opaque.queued.get() == 0);
+    let metrics = sender.finish();
+    let refused = metrics.opaque.dropped[Drop::Refused as usize].get();
+    assert_eq!((metrics.opaque.delivered.get(), refused), (3, 1));
+    assert_eq!((metrics.delivered.get(), metrics.dropped_total()), (0, 0));
+    let failed = usize::try_from(metrics.backlog.retries.get()).expect("a few");
+    let bodies: Vec<_> = requests.try_iter().skip(failed).map(|request| request.body).collect();
+    assert_eq!(bodies, ["one", "two", "large", "three"], "in order, never merged");
+}
+
+#[test]
+fn a_flush_drops_the_backlog_too() {
+    let (address, _requests) = backend(|_, _| answer("503 Service Unavailable"));
+    let sender = start(keeping(address, 1 << 20));
+    for n in 0..5 {
+        assert!(matches!(settled(sender.write("d", &format!("a f={n} 1"))), Answer::Buffered));
+    }
+    assert!(matches!(settled(sender.write_opaque("opaque")), Answer::Buffered));
+    let metrics = Arc::clone(&sender.metrics);
+    let mut flushed = 0;
+    wait("all is flushed", || {
+        // What is in flight is spared, and waits again when it has failed.
+        let answer = sender.control.give(Command::Flush).blocking_recv();
+        flushed += answer.expect("it is running").writes;
+        flushed == 6
+    });
+    assert_eq!((metrics.owed.bytes(), metrics.backlog.oldest_s()), (0, None));
+    assert_eq!(metrics.opaque.dropped[Drop::Flushed as usize].get(), 1);
+    assert_eq!(dropped(&sender.finish(), Drop::Flushed), 5);
+}
