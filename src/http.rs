@@ -32,6 +32,7 @@ use crate::config::{self, Target};
 use crate::fanout::Fanout;
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
 use crate::stop::Stop;
+use crate::sys;
 use crate::timestamp::Stamper;
 use crate::tls::Acceptor;
 use answer::{Answer, Form};
@@ -45,7 +46,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -174,8 +175,7 @@ impl Front {
 
     /// The stamp of a request, in nanoseconds since the epoch.
     fn stamp_ns(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.stamper.borrow_mut().stamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+        self.stamper.borrow_mut().stamp(sys::now_ns())
     }
 
     /// Ends when a client has waited long enough, or when the relay will not deliver any more.

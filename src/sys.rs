@@ -23,6 +23,12 @@ pub fn now_ns() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// Seconds since the epoch, by the system's clock.
+#[must_use]
+pub fn now_s() -> u64 {
+    u64::try_from(now_ns() / 1_000_000_000).unwrap_or_default()
+}
+
 /// Cores this process may use.
 #[must_use]
 pub fn cores() -> usize {

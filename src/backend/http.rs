@@ -29,8 +29,9 @@ use crate::control::{Command, Flushed};
 use crate::metrics::{self, Drop, STATUS_CLASSES, State, status_class};
 use crate::queue::Receiver;
 use crate::stop::Stop;
+use crate::sys;
 use crate::write::{Destination, Write};
-use backlog::{Backlog, Held, now_s};
+use backlog::{Backlog, Held};
 use bytes::Bytes;
 use classify::{Failure, Reply};
 use commands::Commands;
@@ -280,7 +281,7 @@ impl Sender {
             (None, true) => State::Up,
         };
         if self.metrics.backlog.state() != state {
-            self.metrics.backlog.set_state(state, now_s());
+            self.metrics.backlog.set_state(state, sys::now_s());
         }
     }
 

@@ -61,7 +61,7 @@ impl Plan {
     /// Makes the queues and binds the sockets of a whole configuration.
     pub(super) fn make(config: Config) -> Result<Self, StartError> {
         let mut plan = Self::default();
-        plan.registry.started_s = u64::try_from(sys::now_ns() / 1_000_000_000).unwrap_or_default();
+        plan.registry.started_s = sys::now_s();
         for listener in config.udp {
             plan.bind_udp(listener)?;
         }

@@ -143,7 +143,7 @@ impl Backlog {
         let lines = held.write.batch.lines();
         owed.keep(held.bytes, lines);
         self.metrics.backlog.lines.add(lines);
-        let now_s = now_s();
+        let now_s = sys::now_s();
         held.kept_s = Some(now_s);
         *self.ages.entry(now_s).or_default() += 1;
         self.publish();
@@ -197,11 +197,6 @@ impl Backlog {
         let oldest = self.ages.first_key_value().map(|(&second, _)| second);
         self.metrics.backlog.set_oldest(oldest);
     }
-}
-
-/// Seconds since the epoch.
-pub(super) fn now_s() -> u64 {
-    u64::try_from(sys::now_ns() / 1_000_000_000).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@
 //! (an [`Outage`]), one that others do not share pauses its lane alone. Only answers decide here;
 //! when the next request starts is the loop's business.
 
-use super::backlog::{Held, Share, now_s};
+use super::backlog::{Held, Share};
 use super::classify::{About, Trouble, Verdict, Why, classify};
 use super::{Flight, Sender};
 use crate::backend::Outcome;
 use crate::backoff::Backoff;
 use crate::metrics::Drop;
+use crate::sys;
 use crate::write::{Answer, Destination, Refusal};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -276,7 +277,7 @@ impl Sender {
         // The file is for line protocol, which can be written again by hand.
         let opaque = held.write.batch.is_opaque();
         let file = self.dead_letters.as_mut().filter(|_| !opaque);
-        let written = file.map(|file| file.append(&held.write, &why, &words, now_s()));
+        let written = file.map(|file| file.append(&held.write, &why, &words, sys::now_s()));
         let kept = match &written {
             None if opaque => "an opaque body is not written to the dead-letter file".to_owned(),
             None => "there is no dead-letter-dir".to_owned(),
