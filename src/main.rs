@@ -1,9 +1,10 @@
 //! The `ringrelay` command: arguments, allocator, logging, configuration, signals, exit code.
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, never, select, tick};
 use ringrelay::cli::{self, Command, USAGE};
 use ringrelay::config::Config;
 use ringrelay::relay::Relay;
+use ringrelay::service;
 use ringrelay::signals;
 use ringrelay::sys;
 use std::io::{IsTerminal, Write};
@@ -53,19 +54,39 @@ fn run(config: &Path, verbose: bool) -> ExitCode {
 }
 
 /// Runs until a signal says stop, or a thread that should not end did.
-fn serve(relay: Relay, signals: &Receiver<&'static str>) -> anyhow::Result<ExitCode> {
+fn serve(mut relay: Relay, signals: &Receiver<&'static str>) -> anyhow::Result<ExitCode> {
     tracing::info!("ready");
-    let mut code = ExitCode::SUCCESS;
-    select! {
-        recv(signals) -> signal => tracing::info!(signal = signal?, "stopping"),
-        recv(relay.ended()) -> ended => {
-            tracing::error!(ended = ?ended?, "a thread ended before its time: going down");
-            code = ExitCode::FAILURE;
+    service::ready("serving");
+    let (ended, mut silent) = (relay.ended(), Vec::new());
+    let watchdog = service::watchdog().map_or_else(never, tick);
+    let code = loop {
+        select! {
+            recv(signals) -> signal => {
+                tracing::info!(signal = signal?, "stopping");
+                break ExitCode::SUCCESS;
+            }
+            recv(ended) -> ended => {
+                tracing::error!(ended = ?ended?, "a thread ended before its time: going down");
+                break ExitCode::FAILURE;
+            }
+            recv(watchdog) -> _ => feed(&mut relay, &mut silent),
         }
-    }
+    };
+    service::stopping(relay.shutdown_timeout());
     let books = relay.stop();
     books.log();
     Ok(if books.close() { code } else { ExitCode::FAILURE })
+}
+
+/// Gives a sign of life, unless a thread does not.
+fn feed(relay: &mut Relay, before: &mut Vec<String>) {
+    let silent: Vec<_> = relay.silent().into_iter().map(str::to_owned).collect();
+    if silent.is_empty() {
+        service::alive();
+    } else if silent != *before {
+        tracing::error!(threads = ?silent, "no sign of life: the watchdog is not fed");
+    }
+    *before = silent;
 }
 
 fn log_to_stderr(verbose: bool) {

@@ -109,6 +109,17 @@ pub struct Receiver<T> {
     shared: Arc<Shared>,
 }
 
+/// Ends the wait of a queue's receiver, whether there is something to take or not.
+#[derive(Debug)]
+pub struct Poke(Arc<Shared>);
+
+impl Poke {
+    /// Ends the current wait.
+    pub fn poke(&self) {
+        self.0.waker.wake();
+    }
+}
+
 /// Makes a queue within `limits`.
 #[must_use]
 pub fn bounded<T: Weigh>(limits: Limits) -> (Sender<T>, Receiver<T>) {
@@ -200,6 +211,11 @@ impl<T> Receiver<T> {
     /// and nothing is left.
     #[must_use]
     pub fn pop_blocking(&self) -> Option<T> {
+        self.pop_or(|| ())
+    }
+
+    /// As [`pop_blocking`](Self::pop_blocking), calling `woken` whenever a wait ends.
+    pub fn pop_or(&self, mut woken: impl FnMut()) -> Option<T> {
         if let Ok(item) = self.channel.try_recv() {
             return Some(item);
         }
@@ -210,7 +226,14 @@ impl<T> Receiver<T> {
                 Poll::Ready(item) => return item,
                 Poll::Pending => std::thread::park(),
             }
+            woken();
         }
+    }
+
+    /// What ends a wait from another thread.
+    #[must_use]
+    pub fn poke(&self) -> Poke {
+        Poke(Arc::clone(&self.shared))
     }
 
     fn poll_pop(&self, context: &mut Context<'_>) -> Poll<Option<T>> {
@@ -284,6 +307,26 @@ mod tests {
         assert_eq!((owed.bytes(), owed.lines()), (20, 2));
         owed.settle_kept(10, 1);
         assert_eq!((owed.bytes(), owed.lines(), owed.backlog_bytes()), (10, 1, 0));
+    }
+
+    #[test]
+    fn a_poke_ends_a_wait_without_an_item() {
+        let (push, pop) = bounded::<Item>(Limits { items_max: 1, bytes_max: 1 });
+        let poke = pop.poke();
+        let (tell, woken) = channel(1);
+        let popper = std::thread::spawn(move || {
+            pop.pop_or(|| {
+                let _ = tell.try_send(());
+            })
+        });
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        // It may not have been waiting yet.
+        while woken.try_recv().is_err() {
+            assert!(std::time::Instant::now() < deadline, "the poke is not felt");
+            poke.poke();
+        }
+        drop(push);
+        assert_eq!(popper.join().expect("the popper does not panic"), None);
     }
 
     #[test]

@@ -16,13 +16,13 @@ use crate::batch::{BatchBuilder, Pool};
 use crate::config::{Config, HttpListener, Rate, Target, UdpListener};
 use crate::fanout::Hand;
 use crate::metrics::Registry;
+use crate::pulse::Pulses;
 use crate::rate_limit::{RateLimit, Share};
 use crate::ring::{ReceiveRing, Waker};
 use crate::stop::Stopper;
 use crate::timestamp::Stamper;
 use crate::{backend, http, udp};
 use plan::{Bound, HttpWay, Plan, Sender, Transport};
-use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -43,6 +43,7 @@ fn rate_limit(rate: Rate) -> RateLimit {
 pub struct Relay {
     registry: Arc<Registry>,
     stopper: Stopper,
+    pulses: Pulses,
     wakers: Vec<Waker>,
     fronts: Threads,
     senders: Threads,
@@ -65,6 +66,7 @@ impl Relay {
         let mut relay = Self {
             registry: Arc::new(plan.registry),
             stopper: Stopper::default(),
+            pulses: Pulses::default(),
             wakers: Vec::new(),
             fronts: Threads::new(tell.clone()),
             senders: Threads::new(tell.clone()),
@@ -92,16 +94,22 @@ impl Relay {
             let stop = self.stopper.watch();
             let name = format!("out-{}", metrics.name);
             match transport {
-                Transport::Udp(transport) => self.senders.spawn(name, move || {
-                    backend::udp::run(&queue, &transport, &stop);
-                    Ok(())
-                })?,
-                Transport::Http(way) => self.senders.spawn_with(name, runtime, move |runtime| {
-                    let HttpWay { target, commands, dead_letters } = *way;
-                    let files = dead_letters;
-                    backend::http::run(&runtime, queue, commands, target, files, metrics, stop);
-                    Ok(())
-                })?,
+                Transport::Udp(transport) => {
+                    let (pulse, poke) = (self.pulses.pulse(), queue.poke());
+                    self.pulses.ask(name.clone(), pulse.answers(), move || poke.poke());
+                    self.senders.spawn(name, move || {
+                        backend::udp::run(&queue, &transport, &stop, &pulse);
+                        Ok(())
+                    })?;
+                }
+                Transport::Http(way) => {
+                    self.senders.spawn_runtime(&mut self.pulses, name, move |runtime| {
+                        let HttpWay { target, commands, dead_letters } = *way;
+                        let files = dead_letters;
+                        backend::http::run(&runtime, queue, commands, target, files, metrics, stop);
+                        Ok(())
+                    })?
+                }
             }
         }
         Ok(())
@@ -148,9 +156,13 @@ impl Relay {
             let waker = ring.waker();
             Ok((ring, waker))
         };
-        let waker = self.fronts.spawn_with(name, make, move |ring| {
-            udp::Worker::new(ring, intake, batch_wait, stop).run()
+        let pulse = self.pulses.pulse();
+        let answers = pulse.answers();
+        let waker = self.fronts.spawn_with(name.clone(), make, move |ring| {
+            udp::Worker::new(ring, intake, batch_wait, stop, pulse).run()
         })?;
+        let ends_wait = waker.clone();
+        self.pulses.ask(name, answers, move || drop(ends_wait.wake()));
         self.wakers.push(waker);
         Ok(())
     }
@@ -179,7 +191,8 @@ impl Relay {
                 continue;
             }
             let (registry, stop) = (Arc::clone(&self.registry), self.stopper.watch());
-            self.fronts.spawn_with(format!("http-{thread}"), runtime, move |runtime| {
+            let name = format!("http-{thread}");
+            self.fronts.spawn_runtime(&mut self.pulses, name, move |runtime| {
                 http::run(&runtime, listeners, &registry, &stop)
             })?;
         }
@@ -194,7 +207,7 @@ impl Relay {
             stop: self.admin_stopper.watch(),
             registry: Arc::clone(&self.registry),
         };
-        self.admin.spawn_with("admin".to_owned(), runtime, move |runtime| {
+        self.admin.spawn_runtime(&mut self.pulses, "admin".to_owned(), move |runtime| {
             http::run_admin(&runtime, admin)
         })
     }
@@ -204,6 +217,17 @@ impl Relay {
     #[must_use]
     pub fn ended(&self) -> crossbeam_channel::Receiver<Ended> {
         self.ended.clone()
+    }
+
+    /// The threads that do not answer: nobody has heard of them since the last call.
+    pub fn silent(&mut self) -> Vec<&str> {
+        self.pulses.silent()
+    }
+
+    /// How long [`stop`](Self::stop) may take.
+    #[must_use]
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.shutdown_timeout
     }
 
     /// Every counter.
@@ -232,11 +256,6 @@ impl Relay {
         }
         Books::read(&self.registry)
     }
-}
-
-/// What an HTTP thread works with: its ring.
-fn runtime() -> io::Result<(tokio_uring::Runtime, ())> {
-    Ok((tokio_uring::Runtime::new(&tokio_uring::builder())?, ()))
 }
 
 /// Where all UDP outputs of a listener share one `mtu`, batches are laid out for it.

@@ -11,6 +11,7 @@ use crate::batch::BatchBuilder;
 use crate::fanout::{Fanout, Hand};
 use crate::line::{Item, Lines};
 use crate::metrics;
+use crate::pulse::Pulse;
 use crate::rate_limit::Share;
 use crate::ring::{Event, ReceiveRing, Received};
 use crate::segment::{datagrams, is_one_run};
@@ -39,6 +40,7 @@ pub struct Worker {
     intake: Intake,
     gather: Gather,
     stop: Stop,
+    pulse: Pulse,
 }
 
 /// What one turn of the loop brought.
@@ -72,8 +74,14 @@ impl Worker {
     /// A worker over `ring`, handing lines to `intake`; a busy one lets datagrams gather for up
     /// to `batch_wait`.
     #[must_use]
-    pub fn new(ring: ReceiveRing, intake: Intake, batch_wait: Duration, stop: Stop) -> Self {
-        Self { ring, intake, gather: Gather::new(batch_wait, WANT_MAX), stop }
+    pub fn new(
+        ring: ReceiveRing,
+        intake: Intake,
+        batch_wait: Duration,
+        stop: Stop,
+        pulse: Pulse,
+    ) -> Self {
+        Self { ring, intake, gather: Gather::new(batch_wait, WANT_MAX), stop, pulse }
     }
 
     /// Receives until told to stop; then takes what the kernel has queued already, and ends.
@@ -90,6 +98,7 @@ impl Worker {
 
     fn receive(&mut self) -> io::Result<()> {
         while !self.stop.requested() {
+            self.pulse.beat();
             let (want, wait) = (self.gather.want(), self.gather.wait());
             let Turn { waited, completions, bytes } =
                 self.turn(want, wait, self.intake.idle(wait))?;

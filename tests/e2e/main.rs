@@ -23,6 +23,7 @@ mod prometheus;
 mod rates;
 mod real_clients;
 mod real_databases;
+mod service;
 mod start;
 mod status;
 mod stop;

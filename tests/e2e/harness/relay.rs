@@ -37,8 +37,14 @@ impl Relay {
     /// a free port is added.
     #[track_caller]
     pub(crate) fn start(toml: &str) -> Self {
+        Self::start_with(toml, &mut Command::new(binary()))
+    }
+
+    /// As [`start`](Self::start), by a command that ends with the relay's binary.
+    #[track_caller]
+    pub(crate) fn start_with(toml: &str, command: &mut Command) -> Self {
         let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
-        let mut child = Command::new(binary())
+        let mut child = command
             .arg("-config")
             .arg(&file)
             .env("NO_COLOR", "1")
@@ -142,6 +148,19 @@ impl Relay {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib * 1024
+    }
+
+    /// The kernel's number of the thread of this name, which it cuts to 15 bytes.
+    #[track_caller]
+    pub(crate) fn thread(&self, name: &str) -> u32 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut threads = threads.expect("it is our own child").flatten();
+        let found = threads.find(|thread| {
+            let found = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            found.trim_end() == &name[..name.len().min(15)]
+        });
+        let found = found.unwrap_or_else(|| panic!("no thread {name}"));
+        found.file_name().to_string_lossy().parse().expect("a number")
     }
 
     /// File descriptors that the process has open.
