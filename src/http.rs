@@ -12,6 +12,7 @@ mod admin;
 mod answer;
 mod body;
 mod connection;
+mod door;
 mod health;
 mod metrics;
 mod ping;
@@ -37,6 +38,7 @@ use crate::timestamp::Stamper;
 use crate::tls::Acceptor;
 use answer::{Answer, Form};
 use crossbeam_utils::CachePadded;
+use door::Door;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::http::request::Parts;
@@ -53,8 +55,10 @@ use tokio::task::JoinSet;
 /// One `[[http]]` listener as one thread serves it.
 #[derive(Debug)]
 pub struct Listener {
-    /// Bound and listening, one of several with `SO_REUSEPORT`.
+    /// Bound and listening, one of several with `SO_REUSEPORT`, or of several threads.
     pub socket: std::net::TcpListener,
+    /// The service manager has it too, and gives it to the next relay: it is not shut.
+    pub stays_open: bool,
     /// What was configured.
     pub config: Arc<config::HttpListener>,
     /// The queues of its backends.
@@ -70,6 +74,8 @@ pub struct Listener {
 pub struct Admin {
     /// Bound and listening.
     pub socket: std::net::TcpListener,
+    /// As in [`Listener`].
+    pub stays_open: bool,
     /// What `/metrics` shows.
     pub registry: Arc<Registry>,
     /// When the relay begins to stop, which `/ready` tells.
@@ -93,6 +99,7 @@ pub fn run(
         let mut accepting = JoinSet::new();
         let stamper = Rc::new(RefCell::new(Stamper::default()));
         for listener in listeners {
+            let stays_open = listener.stays_open;
             let (socket, front) = Front::new(listener, Rc::clone(&stamper), stop.clone());
             let (limits, places) =
                 (front.config.connections.clone(), Arc::clone(&front.shared.places));
@@ -103,7 +110,7 @@ pub fn run(
                 stopping: stop.clone(),
                 stop: stop.clone(),
             });
-            accepting.spawn_local(connection::accept(socket, site, places));
+            accepting.spawn_local(connection::accept(Door::new(socket, stays_open)?, site, places));
         }
         while let Some(ended) = accepting.join_next().await {
             ended.map_err(io::Error::other)??;
@@ -117,12 +124,12 @@ pub fn run(
 /// # Errors
 /// As [`run`].
 pub fn run_admin(runtime: &tokio_uring::Runtime, admin: Admin) -> io::Result<()> {
-    let Admin { socket, registry, stopping, stop } = admin;
+    let Admin { socket, stays_open, registry, stopping, stop } = admin;
     let limits = config::Connections::default();
     let places = Arc::new(Semaphore::new(limits.open_max));
     runtime.block_on(async {
         let site = Rc::new(Site { registry, front: None, limits, stopping, stop });
-        connection::accept(socket, site, places).await
+        connection::accept(Door::new(socket, stays_open)?, site, places).await
     })
 }
 
@@ -156,7 +163,7 @@ impl Front {
         stamper: Rc<RefCell<Stamper>>,
         stop: Stop,
     ) -> (std::net::TcpListener, Self) {
-        let Listener { socket, config, fanout, metrics, shared } = listener;
+        let Listener { socket, stays_open: _, config, fanout, metrics, shared } = listener;
         // A write may wait for the request before it in its backend, then for its own.
         let answer_timeout = 2 * longest_timeout(&config) + Duration::from_secs(1);
         (socket, Self { config, fanout, metrics, shared, stamper, answer_timeout, stop })

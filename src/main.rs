@@ -4,7 +4,7 @@ use crossbeam_channel::{Receiver, never, select, tick};
 use ringrelay::cli::{self, Command, USAGE};
 use ringrelay::config::Config;
 use ringrelay::relay::Relay;
-use ringrelay::service;
+use ringrelay::service::{self, passed::Passed};
 use ringrelay::signals;
 use ringrelay::sys;
 use std::io::{IsTerminal, Write};
@@ -34,6 +34,10 @@ fn run(config: &Path, verbose: bool) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(FAILED_TO_START, &error),
     };
+    let passed = match Passed::take() {
+        Ok(passed) => passed,
+        Err(error) => return fail(FAILED_TO_START, &error),
+    };
     if let Err(error) = sys::raise_file_limit() {
         tracing::warn!(%error, "the limit on open files could not be raised");
     }
@@ -44,7 +48,7 @@ fn run(config: &Path, verbose: bool) -> ExitCode {
             return fail(FAILED_TO_START, &error);
         }
     };
-    match Relay::start(config) {
+    match Relay::start(config, passed) {
         Ok(relay) => match serve(relay, &signals) {
             Ok(code) => code,
             Err(error) => fail(1, &format!("{error:#}")),

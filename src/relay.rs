@@ -16,15 +16,18 @@ use crate::batch::{BatchBuilder, Pool};
 use crate::config::{Config, HttpListener, Rate, Target, UdpListener};
 use crate::fanout::Hand;
 use crate::metrics::Registry;
-use crate::pulse::Pulses;
+use crate::pulse::{Pulse, Pulses};
 use crate::rate_limit::{RateLimit, Share};
 use crate::ring::{ReceiveRing, Waker};
-use crate::stop::Stopper;
+use crate::service::passed::Passed;
+use crate::stop::{Stop, Stopper};
+use crate::sys;
 use crate::timestamp::Stamper;
 use crate::{backend, http, udp};
 use plan::{Bound, HttpWay, Plan, Sender, Transport};
 use std::net::{TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub use threads::Ended;
@@ -55,13 +58,14 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Binds everything, starts every thread, and answers once all of them are ready.
+    /// Binds everything that was not passed, starts every thread, and answers once all of them are
+    /// ready.
     ///
     /// # Errors
     /// The first thing that could not be had; nothing is left running then.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(config: Config, passed: Passed) -> Result<Self, StartError> {
         let (threads, shutdown_timeout) = (config.http_threads, config.shutdown_timeout);
-        let plan = Plan::make(config)?;
+        let plan = Plan::make(config, passed)?;
         let (tell, ended) = crossbeam_channel::unbounded();
         let mut relay = Self {
             registry: Arc::new(plan.registry),
@@ -119,7 +123,9 @@ impl Relay {
         &mut self,
         listeners: Vec<Bound<UdpSocket, UdpListener>>,
     ) -> Result<(), StartError> {
-        for (index, Bound { sockets, listener, fanout }) in listeners.into_iter().enumerate() {
+        for (index, Bound { sockets, passed, listener, fanout }) in
+            listeners.into_iter().enumerate()
+        {
             let limit = listener.line_rate.map(|rate| Arc::new(rate_limit(rate)));
             for (worker, socket) in sockets.into_iter().enumerate() {
                 let counters = Arc::clone(&self.registry.udp[index].workers[worker]);
@@ -131,10 +137,15 @@ impl Relay {
                     line_limit: limit.clone().map(Share::new),
                     metrics: counters,
                     stamper: Stamper::default(),
-                    kernel_drops_seen: 0,
+                    // Those of a passed socket were counted by the relays before this one.
+                    kernel_drops_seen: sys::kernel_drops(socket.as_fd()).unwrap_or_default(),
                 };
+                let ending = if passed { udp::Ending::Leave } else { udp::Ending::Shut };
                 let name = format!("udp-{}-{worker}", listener.name);
-                self.start_worker(name, worker, socket, intake, listener.batch_wait)?;
+                let make = move |ring, stop, pulse| {
+                    udp::Worker::new(ring, intake, listener.batch_wait, stop, pulse, ending)
+                };
+                self.start_worker(name, worker, socket, make)?;
             }
         }
         Ok(())
@@ -146,8 +157,7 @@ impl Relay {
         name: String,
         core: usize,
         socket: UdpSocket,
-        intake: udp::Intake,
-        batch_wait: Duration,
+        worker: impl FnOnce(ReceiveRing, Stop, Pulse) -> udp::Worker + Send + 'static,
     ) -> Result<(), StartError> {
         let stop = self.stopper.watch();
         let make = move || {
@@ -158,9 +168,9 @@ impl Relay {
         };
         let pulse = self.pulses.pulse();
         let answers = pulse.answers();
-        let waker = self.fronts.spawn_with(name.clone(), make, move |ring| {
-            udp::Worker::new(ring, intake, batch_wait, stop, pulse).run()
-        })?;
+        let waker = self
+            .fronts
+            .spawn_with(name.clone(), make, move |ring| worker(ring, stop, pulse).run())?;
         let ends_wait = waker.clone();
         self.pulses.ask(name, answers, move || drop(ends_wait.wake()));
         self.wakers.push(waker);
@@ -173,12 +183,17 @@ impl Relay {
         threads: usize,
     ) -> Result<(), StartError> {
         let mut shares: Vec<Vec<http::Listener>> = (0..threads).map(|_| Vec::new()).collect();
-        for (index, Bound { sockets, listener, fanout }) in listeners.into_iter().enumerate() {
+        for (index, Bound { sockets, passed, listener, fanout }) in
+            listeners.into_iter().enumerate()
+        {
             let shared = http::Shared::new(&listener);
             let listener = Arc::new(listener);
-            for (thread, socket) in sockets.into_iter().enumerate() {
+            for (place, socket) in sockets.into_iter().enumerate() {
+                // More sockets than threads were passed, or there is one for each.
+                let thread = place % threads;
                 shares[thread].push(http::Listener {
                     socket,
+                    stays_open: passed,
                     config: Arc::clone(&listener),
                     fanout: fanout.clone(),
                     metrics: Arc::clone(&self.registry.http[index].workers[thread]),
@@ -199,10 +214,11 @@ impl Relay {
         Ok(())
     }
 
-    fn start_admin(&mut self, socket: Option<TcpListener>) -> Result<(), StartError> {
-        let Some(socket) = socket else { return Ok(()) };
+    fn start_admin(&mut self, socket: Option<(TcpListener, bool)>) -> Result<(), StartError> {
+        let Some((socket, stays_open)) = socket else { return Ok(()) };
         let admin = http::Admin {
             socket,
+            stays_open,
             stopping: self.stopper.watch(),
             stop: self.admin_stopper.watch(),
             registry: Arc::clone(&self.registry),

@@ -1,6 +1,9 @@
 //! What the service manager is told, and what it asks: systemd's notifications and watchdog.
+//! What it passes is in [`passed`].
 //!
 //! Called by `main`. Outside a service manager every call does nothing.
+
+pub mod passed;
 
 use sd_notify::NotifyState;
 use std::time::Duration;

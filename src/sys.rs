@@ -4,9 +4,12 @@
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Connections that may wait for `accept`; the kernel caps it at `net.core.somaxconn`.
 const LISTEN_BACKLOG: i32 = 1024;
@@ -61,6 +64,64 @@ pub fn raise_file_limit() -> io::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+/// The sockets that the service manager has passed to this process, each with the descriptor's
+/// number and its name. They can be had once; later there are none.
+///
+/// # Errors
+/// The service manager has said something else than it did.
+pub fn passed_sockets() -> io::Result<Vec<(RawFd, String, Socket)>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let passed = sd_notify::listen_fds_with_names()?;
+    Ok(passed
+        .map(|(fd, name)| {
+            // SAFETY: the service manager opened it for this process alone (`LISTEN_PID`), it is
+            // open (its flags were set just now), and only this call, once, makes an owner of it.
+            let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+            (fd, name, Socket::from(owned))
+        })
+        .collect())
+}
+
+/// A listening socket whose connections a `tokio` runtime waits for by readiness.
+#[derive(Debug)]
+pub struct ReadyListener(AsyncFd<TcpListener>);
+
+impl ReadyListener {
+    /// To be called within a runtime.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn new(socket: TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        // SAFETY: a `TcpListener` has one open descriptor for as long as it lives, and nobody
+        // gets to replace this one.
+        Ok(Self(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?))
+    }
+
+    /// The next connection. Can be dropped and called again without losing one.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            // Another thread may have been faster: then there is nothing to accept.
+            if let Ok(accepted) = ready.try_io(|socket| socket.get_ref().accept()) {
+                return accepted;
+            }
+        }
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> &TcpListener {
+        self.0.get_ref()
+    }
 }
 
 /// Binds `count` UDP sockets to one address with `SO_REUSEPORT`; port 0 is chosen once.
@@ -163,6 +224,14 @@ pub fn set_read_buffer(socket: &UdpSocket, bytes: usize) -> io::Result<usize> {
     if set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, wanted).is_err() {
         set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, wanted)?;
     }
+    read_buffer(socket)
+}
+
+/// How many bytes of receive buffer a socket has.
+///
+/// # Errors
+/// The kernel's.
+pub fn read_buffer(socket: &UdpSocket) -> io::Result<usize> {
     // The kernel doubles what was asked to allow for its own bookkeeping (socket(7)).
     Ok(socket2::SockRef::from(socket).recv_buffer_size()? / 2)
 }

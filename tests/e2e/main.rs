@@ -8,6 +8,7 @@ mod certificates;
 mod harness;
 
 mod acks;
+mod activation;
 mod admin;
 mod answers;
 mod backlog;

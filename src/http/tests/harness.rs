@@ -155,6 +155,7 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
     });
     let listener = Listener {
         socket,
+        stays_open: false,
         config,
         fanout: Fanout::new(outputs),
         metrics: Arc::clone(&metrics),
@@ -164,6 +165,7 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
     let stop = stopper.watch();
     let admin = Admin {
         socket: admin,
+        stays_open: false,
         registry: Arc::clone(&registry),
         stopping: stop.clone(),
         stop: stop.clone(),

@@ -224,7 +224,7 @@ impl Stopped {
     }
 
     #[track_caller]
-    fn books_close(&self) {
+    pub(crate) fn books_close(&self) {
         let books = self.all_books();
         assert!(!books.is_empty(), "no closing books in the log:\n{}", self.log.join("\n"));
         for (names, books) in books {
