@@ -32,4 +32,5 @@ mod tls;
 mod udp_in;
 mod udp_out;
 mod udp_to_http;
+mod units;
 mod v2;
