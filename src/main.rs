@@ -1,7 +1,7 @@
 //! The `ringrelay` command: arguments, allocator, logging, configuration, signals, exit code.
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use ringrelay::cli::{self, Command, USAGE};
+use ringrelay::cli::{self, Command, LogFormat, USAGE};
 use ringrelay::config::Config;
 use ringrelay::relay::Relay;
 use ringrelay::service::{self, passed::Passed};
@@ -20,7 +20,7 @@ const FAILED_TO_START: u8 = 2;
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Run { config, verbose }) => run(&config, verbose),
+        Ok(Command::Run { config, verbose, log }) => run(&config, verbose, log),
         Ok(Command::Check { config }) => check(&config),
         Ok(Command::Version) => print(&concat!("ringrelay ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help) => print(&USAGE.trim_end()),
@@ -28,8 +28,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: &Path, verbose: bool) -> ExitCode {
-    log_to_stderr(verbose);
+fn run(config: &Path, verbose: bool, log: LogFormat) -> ExitCode {
+    log_to_stderr(verbose, log);
     let config = match Config::load(config) {
         Ok(config) => config,
         Err(error) => return fail(FAILED_TO_START, &error),
@@ -93,15 +93,15 @@ fn feed(relay: &mut Relay, before: &mut Vec<String>) {
     *before = silent;
 }
 
-fn log_to_stderr(verbose: bool) {
+fn log_to_stderr(verbose: bool, format: LogFormat) {
     let default = if verbose { "debug" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(colours).init(),
+        LogFormat::Json => log.json().init(),
+    }
 }
 
 fn check(config: &Path) -> ExitCode {
