@@ -58,13 +58,6 @@ pub struct Limits {
     pub age_max: Option<Duration>,
 }
 
-impl Limits {
-    /// A segment that is longer is not appended to.
-    fn segment_bytes(self) -> u64 {
-        (self.bytes_max / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
-    }
-}
-
 /// Where a record is. Records appended later have higher places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -112,6 +105,8 @@ struct Listed {
 pub struct Spool<D: Disk = Directory> {
     disk: D,
     limits: Limits,
+    /// A segment with more is not appended to.
+    segment_bytes: u64,
     /// What [`recover`](Self::recover) is still to look at.
     listed: BTreeMap<u64, Listed>,
     segments: BTreeMap<u64, Segment>,
@@ -167,6 +162,8 @@ impl<D: Disk> Spool<D> {
         Ok(Self {
             disk,
             limits,
+            segment_bytes: (limits.bytes_max / SEGMENTS)
+                .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
             listed,
             segments: BTreeMap::new(),
             active: None,

@@ -53,7 +53,7 @@ impl<D: Disk> Spool<D> {
             let words = format!("a record of {bytes} bytes is more than the spool's {most}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
         }
-        if self.bytes() > self.limits.bytes_max + self.limits.segment_bytes() {
+        if self.bytes() > self.limits.bytes_max + self.segment_bytes {
             let words = "the spool is full, and its oldest segment could not be removed";
             return Err(io::Error::new(io::ErrorKind::StorageFull, words));
         }
@@ -64,7 +64,7 @@ impl<D: Disk> Spool<D> {
     fn active_for(&mut self, bytes: u64) -> io::Result<(u64, Arc<D::File>)> {
         if let Some((id, file)) = &self.active {
             let segment = &self.segments[id];
-            let fits = segment.end + bytes <= self.limits.segment_bytes();
+            let fits = segment.end + bytes <= self.segment_bytes;
             if fits || segment.records == 0 {
                 return Ok((*id, Arc::clone(file)));
             }

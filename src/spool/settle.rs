@@ -98,9 +98,7 @@ impl<D: Disk> Spool<D> {
     /// A new segment is not worth removing while others must stay: a next one would follow.
     fn is_worth_removing(&self, id: u64) -> bool {
         let is_active = self.active.as_ref().is_some_and(|(active, _)| *active == id);
-        !is_active
-            || self.segments.len() == 1
-            || self.segments[&id].end >= self.limits.segment_bytes() / 4
+        !is_active || self.segments.len() == 1 || self.segments[&id].end >= self.segment_bytes / 4
     }
 
     fn write_marks(&mut self, id: u64) -> io::Result<()> {

@@ -1,6 +1,10 @@
 //! The spool in a directory of its own, and on disks that fail. What lies deeper has its own
 //! files: a model of it, and a model of a power cut.
 
+mod model;
+mod power;
+mod property;
+
 use super::*;
 use crate::batch::Batch;
 use crate::write::{Api, Destination};

@@ -45,7 +45,7 @@ impl Window {
             return Ok(&self.buffer[offset..self.len]);
         }
         self.file = None;
-        self.resize(want.max(WINDOW_BYTES));
+        self.resize(want.max(WINDOW_BYTES.min(there)));
         let len = there.min(self.buffer.len());
         read(file, &mut self.buffer[..len], at)?;
         (self.file, self.start, self.len) = (Some(id), at, len);
@@ -53,12 +53,11 @@ impl Window {
     }
 
     fn resize(&mut self, len: usize) {
-        if len < self.buffer.len() {
+        if self.buffer.len() > WINDOW_BYTES {
             self.buffer.truncate(len);
             self.buffer.shrink_to_fit();
-        } else {
-            self.buffer.resize(len, 0);
         }
+        self.buffer.resize(len.max(self.buffer.len()), 0);
     }
 }
 
