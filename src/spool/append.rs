@@ -30,8 +30,9 @@ impl<D: Disk> Spool<D> {
             if file.set_len(end).is_err() {
                 self.abandon(id, index);
             }
-            // It may be a new segment, and have nothing in it.
+            // It may be a new segment, and have nothing in it. The cut wants to last, too.
             self.touched.push(id);
+            self.records_dirty(id);
             return Err(error);
         }
         self.scratch.shrink_to(SCRATCH_BYTES_MAX);
@@ -39,9 +40,7 @@ impl<D: Disk> Spool<D> {
         segment.end += bytes;
         self.bytes += bytes;
         segment.add(index, lines, record.kept_s, state == State::Held);
-        if !std::mem::replace(&mut segment.records_dirty, true) {
-            self.dirty.records.push(id);
-        }
+        self.records_dirty(id);
         let place = Place { segment: id, index, lines };
         self.last = Some(place);
         Ok(place)
@@ -79,6 +78,14 @@ impl<D: Disk> Spool<D> {
         self.segments.insert(name.id, Segment::new(name));
         self.active = Some((name.id, Arc::clone(&file)));
         Ok((name.id, file))
+    }
+
+    fn records_dirty(&mut self, id: u64) {
+        if let Some(segment) = self.segments.get_mut(&id)
+            && !std::mem::replace(&mut segment.records_dirty, true)
+        {
+            self.dirty.records.push(id);
+        }
     }
 
     /// What was written at the end of a segment failed and could not be cut off: nothing is

@@ -92,7 +92,7 @@ impl Directory {
     /// Names the path; `ResourceBusy` if another process has the lock.
     pub fn open(path: &Path) -> io::Result<Self> {
         let named = |error| named(path, &error);
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(named)?;
+        create(path).map_err(named)?;
         let lock = path.join(LOCK);
         let lock = options(true).create(true).truncate(false).open(lock).map_err(named)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -113,6 +113,20 @@ impl Directory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes a directory, and sees to it that a power cut does not take it away again.
+fn create(path: &Path) -> io::Result<()> {
+    let there = path.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for above in path.ancestors().take_while(|&above| Some(above) != there).map(Path::parent) {
+        let above = above.filter(|above| !above.as_os_str().is_empty());
+        // One that may be passed through and not read cannot be synced.
+        if let Ok(directory) = File::open(above.unwrap_or(Path::new("."))) {
+            directory.sync_all()?;
+        }
+    }
+    Ok(())
 }
 
 fn options(writes: bool) -> OpenOptions {

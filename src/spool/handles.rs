@@ -35,6 +35,11 @@ impl<F> Handles<F> {
         self.0.push_back(Open { id, part, file });
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Closes both files of a segment, if they are open.
     pub(super) fn close(&mut self, id: u64) {
         self.0.retain(|open| open.id != id);

@@ -23,7 +23,7 @@ pub(super) const HEADER_BYTES: usize = 29;
 /// What the shortest record takes: its payload has the length of a destination.
 pub(super) const RECORD_BYTES_MIN: u64 = HEADER_BYTES as u64 + 4;
 /// Where what the checksum covers begins.
-const COVERED: usize = 8;
+pub(super) const COVERED: usize = 8;
 /// The length of a text that is not there.
 const NONE: u32 = u32::MAX;
 
@@ -98,11 +98,6 @@ impl Header {
         hasher.update(&record[COVERED..]);
         record.len() as u64 == self.record_bytes() && hasher.finalize() == self.crc
     }
-}
-
-/// What the checksum covers begins here, from a record's start.
-pub(super) const fn covered_from() -> usize {
-    COVERED
 }
 
 /// How many bytes a record takes.

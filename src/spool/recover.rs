@@ -82,7 +82,7 @@ impl<D: Disk> Spool<D> {
                     segment.gaps.insert(gap.at, (gap.until, segment.records));
                 }
                 Some(next) => {
-                    recovered.corrupt += missing(&segment, gap.expected, next);
+                    recovered.corrupt += missing(&mut segment, gap.expected, next);
                     segment.gaps.insert(gap.at, (gap.until, next));
                 }
             }
@@ -90,7 +90,11 @@ impl<D: Disk> Spool<D> {
         let is_done = segment.unsettled == 0;
         self.bytes += segment.bytes();
         self.segments.insert(name.id, segment);
-        if is_done { self.remove(name.id) } else { Ok(()) }
+        if is_done && self.remove(name.id).is_err() {
+            // Nothing is wrong with what else is there: it is tried again with the marks.
+            self.touched.push(name.id);
+        }
+        Ok(())
     }
 
     /// Looks at all of a segment, in which a record at `index` cannot be read: counts what is lost
@@ -130,10 +134,11 @@ impl<D: Disk> Spool<D> {
     }
 }
 
-/// How many records a gap has swallowed that were not settled. One, if it cannot be known.
-fn missing(segment: &Segment, expected: u32, next: u32) -> u64 {
+/// How many records a gap has swallowed that were not settled; they are now, for nobody can read
+/// them. One, if it cannot be known.
+fn missing(segment: &mut Segment, expected: u32, next: u32) -> u64 {
     if expected == next {
         return 1;
     }
-    (expected..next).map(|index| u64::from(!segment.is_settled(index))).sum()
+    (expected..next).map(|index| u64::from(segment.mark(index))).sum()
 }

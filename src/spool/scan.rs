@@ -3,7 +3,7 @@
 
 use super::disk::DiskFile;
 use super::name::Name;
-use super::record::{self, HEADER_BYTES, Header, RECORD_BYTES_MIN, Seal};
+use super::record::{COVERED, HEADER_BYTES, Header, RECORD_BYTES_MIN, Seal};
 use super::window::{WINDOW_BYTES, Window};
 use memchr::memmem;
 use std::io;
@@ -75,7 +75,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
             return Ok(None);
         }
         let mut hasher = seal.hasher();
-        let (mut from, end) = (at + record::covered_from() as u64, at + header.record_bytes());
+        let (mut from, end) = (at + COVERED as u64, at + header.record_bytes());
         while from < end {
             let left = usize::try_from(end - from).unwrap_or(usize::MAX);
             let bytes = self.get(from, left.min(WINDOW_BYTES))?;

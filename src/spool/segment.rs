@@ -89,10 +89,6 @@ impl Segment {
         !self.settled.get(index) && !self.held.get(index)
     }
 
-    pub(super) fn is_settled(&self, index: u32) -> bool {
-        self.settled.get(index)
-    }
-
     /// Takes in a record that is on disk, behind all others. One that `marks` name is settled.
     pub(super) fn add(&mut self, index: u32, lines: u32, kept_s: u64, held: bool) {
         self.records = index + 1;
@@ -147,9 +143,12 @@ impl Segment {
         true
     }
 
-    /// A mark was found on disk, before any record was.
-    pub(super) fn mark(&mut self, index: u32) {
+    /// A record that is not counted yet is settled: it has a mark on disk, or cannot be read.
+    /// Whether it was not before.
+    pub(super) fn mark(&mut self, index: u32) -> bool {
+        let was_settled = self.settled.get(index);
         self.settled.put(index, true);
+        !was_settled
     }
 
     /// The unread records for which `is_there` says no are no more. Gives how many those are.

@@ -1,9 +1,12 @@
 //! The spool in a directory of its own, and on disks that fail. What lies deeper has its own
 //! files: a model of it, and a model of a power cut.
 
+mod damage;
+mod faults;
 mod model;
 mod power;
 mod property;
+mod reading;
 
 use super::*;
 use crate::batch::Batch;
@@ -122,6 +125,21 @@ fn an_empty_backlog_leaves_an_empty_directory() {
     spool.flush_marks().expect("it removes");
     assert_eq!(names(directory.path()), ["lock"]);
     assert_eq!((spool.bytes(), spool.records(), spool.segments()), (0, 0, 0));
+}
+
+#[test]
+fn nobody_else_may_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("not/yet/there");
+    let place = append(&mut open(&path), "a", "x", State::Held);
+    assert_eq!(place.segment(), 1);
+    let mode = |path: &std::path::Path| {
+        std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+    };
+    assert_eq!((mode(&path), mode(path.parent().expect("it has one"))), (0o700, 0o700));
+    assert_eq!(names(&path).len(), 2);
+    assert!(names(&path).iter().all(|name| mode(&path.join(name)) == 0o600));
 }
 
 #[test]

@@ -21,6 +21,11 @@ pub(super) struct Window {
 }
 
 impl Window {
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Forgets what was read: the file may be another.
     pub(super) fn forget(&mut self) {
         self.file = None;

@@ -71,7 +71,8 @@ impl Image {
 /// What fails next, once each.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    /// A write ends after so many bytes, and the next finds the disk full.
+    /// A write ends after so many bytes, and the next finds the disk full; or it fails when all
+    /// is written.
     pub(super) full_after: Cell<Option<usize>>,
     pub(super) is_full: Cell<bool>,
     pub(super) cut: Cell<bool>,
@@ -134,6 +135,13 @@ impl Model {
         let found = image.names.iter().find(|(name, _)| name.ends_with(suffix));
         let inode = *found.expect("there is one").1;
         harm(&mut image.inodes[inode]);
+    }
+
+    /// The file whose name ends so is gone, as if somebody had removed it.
+    pub(super) fn vanish(&self, suffix: &str) {
+        let names = &mut self.0.borrow_mut().image.names;
+        let found = names.keys().find(|name| name.ends_with(suffix)).cloned();
+        names.remove(&found.expect("there is one"));
     }
 
     fn apply(&self, op: Op) {
@@ -278,20 +286,19 @@ impl DiskFile for ModelFile {
 
     fn write_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
         let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
-        let fault = self.model.faults(|faults| {
-            let after = faults.full_after.take();
-            (after, faults.is_full.replace(after.is_some()))
-        });
-        match fault {
-            (_, true) => return Err(ErrorKind::StorageFull.into()),
-            (Some(after), _) if after > 0 => bytes.truncate(after),
-            (Some(_), _) => return Err(ErrorKind::StorageFull.into()),
-            _ => {}
+        let after = self.model.faults(|faults| faults.full_after.take());
+        if after == Some(0) || self.model.faults(|faults| faults.is_full.take()) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let is_whole = after.is_some_and(|after| after >= bytes.len());
+        if let Some(after) = after.filter(|_| !is_whole) {
+            self.model.faults(|faults| faults.is_full.set(true));
+            bytes.truncate(after);
         }
         let written = bytes.len();
         let at = usize::try_from(at).expect("it is short");
         self.model.apply(Op::Write { inode: self.inode(), at, bytes });
-        Ok(written)
+        if is_whole { Err(io::Error::from_raw_os_error(5)) } else { Ok(written) }
     }
 
     fn set_len(&self, size: u64) -> io::Result<()> {

@@ -5,7 +5,9 @@ use super::model::{Fate, Model, Op, Random};
 use super::{LIMITS, drain, to};
 use crate::batch::Batch;
 use crate::spool::{Commit, Cursor, Disk, Limits, Place, Record, Spool, State};
+use crate::write::Destination;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const DATABASES: usize = 3;
 /// Two or three records.
@@ -48,12 +50,16 @@ fn open(model: &Model, limits: Limits) -> Spool<Model> {
     spool
 }
 
-fn append(spool: &mut Spool<Model>, number: usize, state: State) -> Place {
+fn record(number: usize) -> (Destination, Arc<Batch>, u64) {
     let body = format!("m f={number}i {number}\n");
     let end = u32::try_from(body.len()).expect("it is short");
-    let batch = Batch::from_body(body.into(), vec![end]);
     let destination = to(&(number % DATABASES).to_string());
-    let record = Record { destination: &destination, batch: &batch, kept_s: number as u64 };
+    (destination, Batch::from_body(body.into(), vec![end]), number as u64)
+}
+
+fn append(spool: &mut Spool<Model>, number: usize, state: State) -> Place {
+    let (destination, batch, kept_s) = record(number);
+    let record = Record { destination: &destination, batch: &batch, kept_s };
     spool.append(&record, state).expect("there is room")
 }
 
@@ -61,9 +67,9 @@ fn append(spool: &mut Spool<Model>, number: usize, state: State) -> Place {
 fn numbers(spool: &mut Spool<Model>) -> Vec<usize> {
     let kept = drain(spool).into_iter().map(|kept| {
         let number = usize::try_from(kept.kept_s).expect("it was one");
-        let body = format!("m f={number}i {number}\n");
-        assert_eq!(kept.batch.bytes(), body.as_bytes());
-        assert_eq!(*kept.destination, to(&(number % DATABASES).to_string()));
+        let (destination, batch, _) = record(number);
+        assert_eq!(kept.batch.bytes(), batch.bytes());
+        assert_eq!(*kept.destination, destination);
         number
     });
     kept.collect()
@@ -72,7 +78,7 @@ fn numbers(spool: &mut Spool<Model>) -> Vec<usize> {
 impl Script {
     fn run(seed: u64, steps: usize) -> Self {
         let random = Random::new(seed);
-        let bytes_max = if seed % 3 == 0 { 900 } else { LIMITS.bytes_max };
+        let bytes_max = if seed.is_multiple_of(3) { 900 } else { LIMITS.bytes_max };
         let model = Model::default();
         let spool = open(&model, Limits { bytes_max, ..LIMITS });
         let (cursor, lives) = (spool.head(), Vec::new());
@@ -80,7 +86,8 @@ impl Script {
         let mut script = Self { model, spool, cursor, random, lives, commit, gone_before };
         for _ in 0..steps {
             match script.random.below(16) {
-                0..=5 => script.append(),
+                0..=4 => script.append(),
+                5 => script.fail_to_append(),
                 6..=9 => script.settle(),
                 10 | 11 => script.flush(),
                 12 => script.take_commit(),
@@ -113,6 +120,20 @@ impl Script {
                 }
             }
         }
+    }
+
+    /// It was never there, though all of it may have been written.
+    fn fail_to_append(&mut self) {
+        let (appending, cut_fails) = (self.model.log_len(), self.random.below(2) == 0);
+        let (len, cut) = (self.random.below(160), cut_fails);
+        self.model.faults(|faults| (faults.full_after.set(Some(len)), faults.cut.set(cut)));
+        let record = record(self.lives.len());
+        let record = Record { destination: &record.0, batch: &record.1, kept_s: record.2 };
+        self.spool.append(&record, State::Held).expect_err("the disk is full");
+        let now = Some(self.model.log_len());
+        let gone = if cut_fails { None } else { now };
+        let (appended, is_settled) = (usize::MAX, cut_fails);
+        self.lives.push(Life { appending, appended, is_settled, gone, ..Life::default() });
     }
 
     /// The first that is held of some destination, or any.
