@@ -6,6 +6,8 @@ use divan::counter::{BytesCount, ItemsCount};
 use ringrelay::batch::Batch;
 use ringrelay::spool::{Directory, Limits, Record, Spool, State};
 use ringrelay::write::Destination;
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::Arc;
 
 fn main() {
@@ -21,7 +23,7 @@ const SIZES: [usize; 3] = [200, 1 << 10, 64 << 10];
 struct Round {
     // Dropped first: it holds the lock.
     spool: Spool,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     batch: Arc<Batch>,
     destination: Destination,
     count: usize,
@@ -42,7 +44,7 @@ impl Round {
         let destination =
             Destination { query: "db=telegraf&precision=ns".into(), ..Default::default() };
         let count = ROUND_BYTES / size;
-        Self { spool, _directory: directory, batch, destination, count }
+        Self { spool, directory: directory, batch, destination, count }
     }
 
     fn append(mut self) -> Self {
@@ -70,14 +72,14 @@ impl Round {
     }
 
     fn recover(self) -> Self {
-        let Self { spool, _directory, batch, destination, count } = self;
+        let Self { spool, directory, batch, destination, count } = self;
         drop(spool);
-        let disk = Directory::open(_directory.path()).expect("nobody else has it");
+        let disk = Directory::open(directory.path()).expect("nobody else has it");
         let limits = Limits { bytes_max: 4 << 30, age_max: None };
         let mut spool = Spool::open(disk, limits).expect("it lists a segment");
         let recovered = spool.recover().expect("it reads");
         assert_eq!(recovered.records, count as u64);
-        Self { spool, _directory, batch, destination, count }
+        Self { spool, directory, batch, destination, count }
     }
 }
 
@@ -93,6 +95,19 @@ fn bench(
         .counter(BytesCount::new(records * (size / LINE_BYTES) * LINE_BYTES))
         .counter(ItemsCount::new(records))
         .bench_local_values(run);
+}
+
+/// The floor: the same bytes by a plain write each.
+#[divan::bench(args = SIZES, sample_count = 20)]
+fn plain_write(bencher: Bencher<'_, '_>, size: usize) {
+    let write = |round: Round| {
+        let mut file = File::create(round.directory.path().join("plain")).expect("it is made");
+        for _ in 0..round.count {
+            file.write_all(round.batch.bytes()).expect("there is room");
+        }
+        round
+    };
+    bench(bencher, size, |round| round, write);
 }
 
 #[divan::bench(args = SIZES, sample_count = 20)]
