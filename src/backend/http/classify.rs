@@ -51,6 +51,8 @@ pub(super) enum Verdict {
     /// The backend refuses the destination, whatever the lines are: every write would be
     /// answered the same alone.
     RefusedDestination(Refusal),
+    /// They cannot be put into a request: nothing was sent, and nothing is known of the backend.
+    Unsendable(Refusal),
     /// Nothing is known to be stored, and another try may succeed.
     Unavailable(Trouble),
 }
@@ -100,6 +102,9 @@ impl fmt::Display for Why {
 pub(super) fn classify(ended: Result<Reply, Failure>) -> Verdict {
     let Reply { refusal, retry_after } = match ended {
         Ok(reply) => reply,
+        Err(failure @ Failure::Request(_)) => {
+            return Verdict::Unsendable(unsendable(&failure.to_string()));
+        }
         Err(failure) => {
             let (why, about) = (Why::Failed(failure), About::Backend);
             return Verdict::Unavailable(Trouble {
@@ -127,6 +132,16 @@ pub(super) fn classify(ended: Result<Reply, Failure>) -> Verdict {
     };
     let why = Why::Status(refusal.status);
     Verdict::Unavailable(Trouble { why, about, retry_after, words: refusal.body })
+}
+
+/// What the client is told: it was its query or its credentials.
+fn unsendable(why: &str) -> Refusal {
+    Refusal {
+        status: 400,
+        content_type: Some(Bytes::from_static(b"application/json")),
+        error: Some(Bytes::copy_from_slice(why.as_bytes())),
+        body: Bytes::from(serde_json::json!({ "error": why }).to_string()),
+    }
 }
 
 fn names_no_policy(body: &[u8]) -> bool {

@@ -56,7 +56,7 @@ impl Sender {
         self.count(&flight);
         let Flight { destination, ended, started } = flight;
         let verdict = classify(ended);
-        if !matches!(verdict, Verdict::Unavailable(_)) {
+        if !matches!(verdict, Verdict::Unavailable(_) | Verdict::Unsendable(_)) {
             self.end_outage();
             self.tell(None);
         }
@@ -77,7 +77,9 @@ impl Sender {
                 let trouble = Trouble { why, about, retry_after: None, words };
                 self.keep(&destination, &trouble, Some(refusal), started);
             }
-            Verdict::RefusedDestination(refusal) => self.refuse(&destination, None, &refusal),
+            Verdict::RefusedDestination(refusal) | Verdict::Unsendable(refusal) => {
+                self.refuse(&destination, None, &refusal);
+            }
             Verdict::Unavailable(trouble) if self.target.backlog.is_some() => {
                 self.keep(&destination, &trouble, None, started);
             }

@@ -3,6 +3,7 @@
 mod flush;
 mod harness;
 mod kept;
+mod odd;
 mod tls;
 
 use super::*;

@@ -124,11 +124,20 @@ pub(super) fn start_with(target: HttpTarget, dead_letters: Option<DeadLetterFile
 impl Sending {
     /// Queues a line, or several, for a database; gives where the answer comes.
     pub(super) fn write(&self, database: &str, line: &str) -> mpsc::Receiver<(usize, Answer)> {
+        let query = format!("db={database}");
+        self.write_to(Destination { query, ..Destination::default() }, line)
+    }
+
+    /// The same for any destination.
+    pub(super) fn write_to(
+        &self,
+        destination: Destination,
+        line: &str,
+    ) -> mpsc::Receiver<(usize, Answer)> {
         let line = format!("{line}\n");
         let ends = memchr::memchr_iter(b'\n', line.as_bytes());
         let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
         let (answers, answer) = mpsc::channel(1);
-        let destination = Destination { query: format!("db={database}"), ..Destination::default() };
         let write = Write {
             batch: Batch::from_body(Bytes::from(line), ends),
             destination: Arc::new(destination),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 /// A target with a backlog that is tried again quickly.
-fn keeping(address: SocketAddr, bytes_max: u64) -> HttpTarget {
+pub(super) fn keeping(address: SocketAddr, bytes_max: u64) -> HttpTarget {
     let backlog = config::Backlog {
         bytes_max,
         delay_max: Duration::from_millis(20),

@@ -1,0 +1,37 @@
+//! Backends that answer oddly, and writes that cannot be sent: neither may hold up the rest.
+
+use super::kept::keeping;
+use super::*;
+
+#[test]
+fn what_cannot_be_put_into_a_request_is_refused_and_blocks_nobody() {
+    let (address, _requests) = backend(|_, _| answer("204 No Content"));
+    for target in [target(address), keeping(address, 1 << 20)] {
+        let sender = start(target);
+        let authorization = Some(Bytes::from_static(b"Token a\nb:c"));
+        let destination = Destination { authorization, ..Destination::default() };
+        match settled(sender.write_to(destination, "a f=1 1")) {
+            Answer::Refused(refusal) => assert_eq!(refusal.status, 400),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(settled(sender.write("d", "b f=1 1")), Answer::Delivered));
+        let metrics = sender.finish();
+        assert_eq!((metrics.delivered.get(), dropped(&metrics, Drop::Refused)), (1, 1));
+        assert_eq!(metrics.requests[STATUS_CLASSES].get(), 0, "nothing was sent of it");
+    }
+}
+
+#[test]
+fn an_answer_with_more_behind_it_than_it_said_spoils_nothing() {
+    for status in ["204 No Content", "200 OK"] {
+        let (address, _requests) = backend(move |_, _| {
+            Some(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\nnobody asked for this"))
+        });
+        let sender = start(target(address));
+        for n in 0..50 {
+            let answer = settled(sender.write("d", &format!("a f={n} 1")));
+            assert!(matches!(answer, Answer::Delivered), "{status}, {n}: {answer:?}");
+        }
+        sender.finish();
+    }
+}
