@@ -27,6 +27,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::time::{timeout, timeout_at};
 
 /// What of a refusal's body is kept for the client.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
@@ -57,29 +58,32 @@ impl Transport {
         Self { target, authorization, idle: RefCell::default(), gate: RefCell::default(), open }
     }
 
-    /// Sends `frames` as one body and gives the backend's answer.
+    /// Sends `frames` as one body and gives the backend's answer. Once its status has come, the
+    /// rest of it decides nothing, and need not come.
     pub(super) async fn send(
         &self,
         destination: &Destination,
         frames: VecDeque<Bytes>,
     ) -> Result<Reply, Failure> {
         let limit = self.target.timeout;
+        let end = Instant::now() + limit;
         // An opaque body is packed already, and keeps its encoding.
         let gzip = self.target.gzip && destination.api == Api::Lines;
         let frames = if gzip { compress::gzip(frames) } else { frames };
-        let exchanged = tokio::time::timeout(limit, self.exchange(destination, frames)).await;
-        exchanged.unwrap_or(Err(Failure::Timeout(limit)))
+        let exchanged = timeout_at(end.into(), self.exchange(destination, frames)).await;
+        let (connection, response) = exchanged.unwrap_or(Err(Failure::Timeout(limit)))?;
+        Ok(self.read(connection, response, end).await)
     }
 
     async fn exchange(
         &self,
         destination: &Destination,
         frames: VecDeque<Bytes>,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<(Connection, Response<Incoming>), Failure> {
         if let Some(mut connection) = self.take_idle() {
             let request = self.request(destination, frames.clone())?;
             match connection.requests.send_request(request).await {
-                Ok(response) => return self.read(connection, response).await,
+                Ok(response) => return Ok((connection, response)),
                 Err(error) if error.is_parse() => {
                     return Err(Failure::Transport(error.to_string()));
                 }
@@ -91,7 +95,7 @@ impl Transport {
         let mut connection = self.connect().await?;
         let request = self.request(destination, frames)?;
         let response = connection.requests.send_request(request).await;
-        self.read(connection, response.map_err(|error| transport(&error))?).await
+        Ok((connection, response.map_err(|error| transport(&error))?))
     }
 
     fn take_idle(&self) -> Option<Connection> {
@@ -156,23 +160,24 @@ impl Transport {
         request.body(Frames::new(frames)).map_err(|error| Failure::Request(error.to_string()))
     }
 
-    /// Reads the answer to its end, so that its connection can take the next request.
+    /// Reads the answer to its end, if it comes until `end`: its connection can take the next
+    /// request then.
     async fn read(
         &self,
         connection: Connection,
         response: Response<Incoming>,
-    ) -> Result<Reply, Failure> {
+        end: Instant,
+    ) -> Reply {
         let (head, mut rest) = response.into_parts();
         let header = |name| head.headers.get(name).map(|v| Bytes::copy_from_slice(v.as_ref()));
         let (content_type, error) = (header(CONTENT_TYPE), header(X_INFLUXDB_ERROR));
         let retry_after = retry_after(&head.headers);
         let mut body = BytesMut::new();
         let whole = loop {
-            let data = match rest.frame().await {
-                None => break true,
-                // The status has come: what was to follow it changes nothing.
-                Some(Err(_)) => break false,
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            let data = match timeout_at(end.into(), rest.frame()).await {
+                Ok(None) => break true,
+                Err(_) | Ok(Some(Err(_))) => break false,
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             };
             let room = REFUSAL_BYTES_MAX - body.len();
             body.extend_from_slice(&data[..data.len().min(room)]);
@@ -185,13 +190,13 @@ impl Transport {
         }
         let status = head.status.as_u16();
         let refusal = Refusal { status, content_type, error, body: body.freeze() };
-        Ok(Reply { refusal, retry_after })
+        Reply { refusal, retry_after }
     }
 
     /// Keeps a connection for the next request. At most as many as run at once are ever open.
     async fn keep(&self, mut connection: Connection) {
         // A backend that answered before it read the whole body may never read the rest.
-        let ready = tokio::time::timeout(READY_TIMEOUT, connection.requests.ready()).await;
+        let ready = timeout(READY_TIMEOUT, connection.requests.ready()).await;
         if ready.is_ok_and(|ready| ready.is_ok()) {
             self.idle.borrow_mut().push(connection);
         }

@@ -35,3 +35,21 @@ fn an_answer_with_more_behind_it_than_it_said_spoils_nothing() {
         sender.finish();
     }
 }
+
+#[test]
+fn an_answer_that_never_ends_counts_by_its_status() {
+    for (head, taken) in [("200 OK", true), ("400 Bad Request", false)] {
+        let half = format!("HTTP/1.1 {head}\r\nContent-Length: 5\r\n\r\nab");
+        let (address, requests) = backend(move |_, _| Some(half.clone()));
+        let mut target = target(address);
+        target.timeout = Duration::from_millis(200);
+        let sender = start(target);
+        match settled(sender.write("d", "a f=1 1")) {
+            Answer::Delivered if taken => {}
+            Answer::Refused(refusal) if !taken => assert_eq!(refusal.body, "ab"),
+            other => panic!("{head}: {other:?}"),
+        }
+        sender.finish();
+        assert_eq!(requests.try_iter().count(), 1, "{head}");
+    }
+}
