@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, RETRY_AFTER,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, RETRY_AFTER,
     USER_AGENT,
 };
 use hyper::http::{HeaderValue, Response};
@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::{timeout, timeout_at};
 
@@ -171,7 +171,7 @@ impl Transport {
         let (head, mut rest) = response.into_parts();
         let header = |name| head.headers.get(name).map(|v| Bytes::copy_from_slice(v.as_ref()));
         let (content_type, error) = (header(CONTENT_TYPE), header(X_INFLUXDB_ERROR));
-        let retry_after = retry_after(&head.headers);
+        let retry_after = retry_after(&head.headers, SystemTime::now());
         let mut body = BytesMut::new();
         let whole = loop {
             let data = match timeout_at(end.into(), rest.frame()).await {
@@ -203,10 +203,18 @@ impl Transport {
     }
 }
 
-/// `Retry-After` in seconds. As a date it would need the two clocks to agree, and is ignored.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// How long to wait by `Retry-After`, which is in seconds or a date. A date is counted from the
+/// answer's own, so that the two clocks need not agree, or else from `now`.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let after = text(RETRY_AFTER)?;
+    if !after.is_empty() && after.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is long, not nothing.
+        return Some(after.parse().map_or(Duration::MAX, Duration::from_secs));
+    }
+    let until = httpdate::parse_http_date(after).ok()?;
+    let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    until.duration_since(date.unwrap_or(now)).ok()
 }
 
 pub(super) fn transport(error: &hyper::Error) -> Failure {
@@ -248,5 +256,40 @@ impl Body for Frames {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
+        let later = "Sun, 06 Nov 1994 08:50:37 GMT";
+        for (after, date, expected) in [
+            ("0", None, Some(0)),
+            (" 7 ", None, Some(7)),
+            (later, None, Some(60)),
+            (later, Some("Sun, 06 Nov 1994 08:50:35 GMT"), Some(2)),
+            (later, Some("yesterday"), Some(60)),
+            (later, Some("Sun, 06 Nov 1994 09:00:00 GMT"), None),
+            ("Sunday, 06-Nov-94 08:50:37 GMT", None, Some(60)),
+            ("-5", None, None),
+            ("1.5", None, None),
+            ("soon", None, None),
+            ("", None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(after));
+            if let Some(date) = date {
+                headers.insert(DATE, HeaderValue::from_static(date));
+            }
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(&headers, now), expected, "{after} at {date:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("99999999999999999999"));
+        assert_eq!(retry_after(&headers, now), Some(Duration::MAX));
     }
 }

@@ -53,3 +53,25 @@ fn an_answer_that_never_ends_counts_by_its_status() {
         assert_eq!(requests.try_iter().count(), 1, "{head}");
     }
 }
+
+#[test]
+fn a_retry_after_that_is_a_date_is_counted_from_the_answers_own_date() {
+    let (times, seen) = channel();
+    let (address, _requests) = backend(move |number, _| {
+        times.send(Instant::now()).expect("the test waits");
+        match number {
+            0 => Some(
+                "HTTP/1.1 503 Busy\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+                 Retry-After: Sun, 06 Nov 1994 08:49:38 GMT\r\nContent-Length: 0\r\n\r\n"
+                    .to_owned(),
+            ),
+            _ => answer("204 No Content"),
+        }
+    });
+    let sender = start(keeping(address, 1 << 20));
+    assert!(matches!(settled(sender.write("d", "a f=1 1")), Answer::Buffered));
+    let next = || seen.recv_timeout(DEADLINE).expect("a request comes");
+    let (first, second) = (next(), next());
+    assert!(second - first >= Duration::from_secs(1), "{:?}", second - first);
+    assert_eq!(sender.finish().delivered.get(), 1);
+}
