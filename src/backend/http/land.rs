@@ -43,10 +43,12 @@ pub(super) struct Outage {
 #[derive(Debug)]
 pub(super) struct Ailment {
     backoff: Backoff,
-    /// How many requests of all lanes had succeeded when it failed.
+    /// How many requests of all lanes had succeeded when it failed, and of its own since.
     successes: u64,
     /// The backend takes others.
     alone: bool,
+    /// What it may use of the backlog then.
+    share: Share,
     /// The backend refuses it: what each of its clients is told.
     refusal: Option<Refusal>,
 }
@@ -106,9 +108,14 @@ impl Sender {
             self.set_aside(poison);
         }
         if let Some(ailment) = self.ailments.get_mut(destination) {
+            ailment.successes += 1;
             ailment.alone = false;
             ailment.refusal = None;
             ailment.backoff = self.backoff.clone();
+        }
+        if !self.lanes.last_waiting(destination).is_some_and(Held::is_kept) {
+            // Nothing of the failure is left: the next is a first one.
+            self.ailments.remove(destination);
         }
         for held in self.lanes.finish(destination) {
             self.backlog.settle(held, Outcome::Delivered);
@@ -169,18 +176,21 @@ impl Sender {
             backoff: self.backoff.clone(),
             successes,
             alone: false,
+            share: Share::All,
             refusal: None,
         });
         // Nobody has succeeded since it failed last, or it fails for the first time: no telling.
         let others_pass = std::mem::replace(&mut ailment.successes, successes) < successes;
         ailment.alone = match trouble.about {
             About::Backend => false,
-            About::Content => others_pass,
+            About::Either | About::Rate | About::Content => others_pass,
             About::Destination => true,
         };
+        // What comes and goes may be the beginning of an outage, which is what the room is for.
+        ailment.share = if trouble.about == About::Either { Share::All } else { Share::Half };
         ailment.refusal = refusal;
         if ailment.alone {
-            let share = if self.outage.is_some() { Share::All } else { Share::Half };
+            let share = if self.outage.is_some() { Share::All } else { ailment.share };
             self.keep_waiting(Some(destination), share);
         } else {
             self.keep_waiting(None, Share::All);
@@ -199,14 +209,14 @@ impl Sender {
     fn pause(&mut self, destination: &Arc<Destination>, trouble: &Trouble, started: Instant) {
         let now = Instant::now();
         let retry_after = trouble.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-        let bounded = |pause: Duration, stopping: bool| match stopping {
-            true => pause.min(STOPPING_PAUSE_MAX),
-            false => pause.max(retry_after),
-        };
         let stopping = !self.queue_open;
+        let bounded = |pause: Duration, least: Duration| match stopping {
+            true => pause.min(STOPPING_PAUSE_MAX),
+            false => pause.max(least),
+        };
         let ailment = self.ailments.get_mut(destination).expect("it was put there");
         if ailment.alone {
-            let pause = bounded(ailment.backoff.pause(random()), stopping);
+            let pause = bounded(ailment.backoff.pause(random()), retry_after);
             self.lanes.hold(destination, now + pause);
             if let Some(unsaid) = self.ailing.admit(now) {
                 let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
@@ -219,17 +229,21 @@ impl Sender {
             }
             return;
         }
-        self.lanes.release(destination);
+        // What one client may not send, others may.
+        let all_wait = if trouble.about == About::Rate { Duration::ZERO } else { retry_after };
         let (until, failed) = (now, now);
         let backoff = self.backoff.clone();
         let outage = self.outage.get_or_insert(Outage { until, began: now, failed, backoff });
         // What was under way when it failed says nothing new, but for how long it wants.
         if started >= outage.failed || outage.until == outage.failed {
-            outage.until = now + bounded(outage.backoff.pause(random()), stopping);
+            outage.until = now + bounded(outage.backoff.pause(random()), all_wait);
             outage.failed = now;
         } else if !stopping {
-            outage.until = outage.until.max(now + retry_after);
+            outage.until = outage.until.max(now + all_wait);
         }
+        // Should the success of another end the outage, this one has its time to wait all the same.
+        let own = if stopping { now } else { now + retry_after };
+        self.lanes.hold(destination, outage.until.max(own));
         self.tell(Some(trouble));
     }
 
@@ -257,8 +271,8 @@ impl Sender {
         if !down && !behind {
             return Some(held);
         }
-        let alone = self.outage.is_none() && ailment.is_some_and(|ailment| ailment.alone);
-        let share = if alone { Share::Half } else { Share::All };
+        let alone = ailment.filter(|ailment| ailment.alone && self.outage.is_none());
+        let share = alone.map_or(Share::All, |ailment| ailment.share);
         let refusal = ailment.and_then(|ailment| ailment.refusal.clone());
         if self.backlog.keep(&mut held, share, refusal.map_or(Answer::Buffered, Answer::Refused)) {
             return Some(held);

@@ -3,6 +3,14 @@
 use super::kept::keeping;
 use super::*;
 
+/// A backend that answers the writes whose body starts with `a` with `odd`, and takes others.
+fn odd_to_a(odd: &'static str) -> (SocketAddr, Requests<Request>) {
+    backend(move |_, body| match body.starts_with('a') {
+        true => Some(odd.to_owned()),
+        false => answer("204 No Content"),
+    })
+}
+
 #[test]
 fn what_cannot_be_put_into_a_request_is_refused_and_blocks_nobody() {
     let (address, _requests) = backend(|_, _| answer("204 No Content"));
@@ -74,4 +82,44 @@ fn a_retry_after_that_is_a_date_is_counted_from_the_answers_own_date() {
     let (first, second) = (next(), next());
     assert!(second - first >= Duration::from_secs(1), "{:?}", second - first);
     assert_eq!(sender.finish().delivered.get(), 1);
+}
+
+#[test]
+fn a_destination_that_is_asked_to_wait_waits_alone() {
+    let (address, requests) =
+        odd_to_a("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n");
+    let sender = start(keeping(address, 1 << 20));
+    assert!(matches!(settled(sender.write("a", "a f=1 1")), Answer::Buffered));
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        let answers: Vec<_> = (0..20).map(|n| sender.write("b", &format!("b f={n} 1"))).collect();
+        for answer in answers {
+            let answer = settled(answer);
+            assert!(matches!(answer, Answer::Delivered | Answer::Buffered), "{answer:?}");
+        }
+    }
+    let metrics = Arc::clone(&sender.metrics);
+    assert!(metrics.delivered.get() > 20, "{} lines passed", metrics.delivered.get());
+    let bodies = requests.try_iter().map(|request| request.body);
+    assert_eq!(bodies.filter(|body| body.starts_with('a')).count(), 1, "it asked for a minute");
+    sender.stopper.stop(Instant::now());
+    assert_eq!(dropped(&sender.finish(), Drop::Shutdown), 1);
+}
+
+#[test]
+fn a_destination_that_alone_fails_is_not_hammered_while_others_pass() {
+    let (address, requests) = odd_to_a("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let sender = start(keeping(address, 1 << 20));
+    let started = Instant::now();
+    assert!(matches!(settled(sender.write("a", "a f=1 1")), Answer::Buffered));
+    while started.elapsed() < Duration::from_millis(500) {
+        let answers: Vec<_> = (0..20).map(|n| sender.write("b", &format!("b f={n} 1"))).collect();
+        answers.into_iter().for_each(|answer| drop(settled(answer)));
+    }
+    let tries_max = 2 + started.elapsed().as_millis() / 15;
+    sender.stopper.stop(Instant::now());
+    sender.finish();
+    let bodies = requests.try_iter().map(|request| request.body);
+    let tries = bodies.filter(|body| body.starts_with('a')).count();
+    assert!(tries as u128 <= tries_max, "{tries} tries where {tries_max} have their time");
 }
