@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 pub struct Write {
     /// The lines.
     pub batch: Arc<Batch>,
-    /// Where they go at the backend: writes of equal destinations may be merged.
+    /// Where they go at the backend, and how: writes of equal destinations may be merged.
     pub destination: Arc<Destination>,
     /// The client that waits, if one does.
     pub client: Option<Client>,
@@ -55,11 +55,30 @@ pub enum Api {
     Prometheus,
 }
 
+/// Parameters that tell one place from another: of 1.x, of 2.x, and the user's.
+const PLACE: [&str; 6] = ["db", "rp", "org", "bucket", "u", "p"];
+
 impl Destination {
     fn footprint(&self) -> usize {
         let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         let authorization = self.authorization.as_ref().map_or(0, Bytes::len);
         self.query.capacity() + authorization + headers.sum::<usize>()
+    }
+
+    /// Where its points land, and on whose behalf: without what only says how they are written,
+    /// as the precision does. What goes to one place keeps its order.
+    #[must_use]
+    pub fn place(&self) -> Self {
+        let mut place = form_urlencoded::Serializer::new(String::new());
+        for name in PLACE {
+            let mut pairs = form_urlencoded::parse(self.query.as_bytes());
+            // As in InfluxDB, the first of several counts, and an empty one is none.
+            if let Some((_, value)) = pairs.find(|(other, value)| other == name && value != "") {
+                place.append_pair(name, &value);
+            }
+        }
+        let (query, authorization) = (place.finish(), self.authorization.clone());
+        Self { query, authorization, api: self.api, headers: Vec::new() }
     }
 
     /// The query as it may be shown: without credentials.
@@ -116,6 +135,29 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_where_points_land_and_on_whose_behalf() {
+        let place = |query: &str| {
+            let query = query.to_owned();
+            Destination { query, ..Destination::default() }.place()
+        };
+        let one = place("db=d&rp=r&u=me&p=x");
+        for same in [
+            "precision=s&db=d&rp=r&u=me&p=x",
+            "p=x&u=%6de&rp=r&db=d&consistency=any",
+            "rp=&rp=r&db=d&db=e&u=me&p=x&x=1",
+        ] {
+            assert_eq!(place(same), one, "{same}");
+        }
+        for other in ["db=d&u=me&p=x", "db=e&rp=r&u=me&p=x", "db=d&rp=r&u=me&p=y", "db=d&rp=r"] {
+            assert_ne!(place(other), one, "{other}");
+        }
+        assert_ne!(place("org=o&bucket=a"), place("org=o&bucket=b"));
+        let authorization = Some(Bytes::from_static(b"Token a"));
+        let query = "db=d&rp=r&u=me&p=x".to_owned();
+        assert_ne!(Destination { query, authorization, ..Destination::default() }.place(), one);
+    }
 
     #[test]
     fn a_write_weighs_what_its_destination_holds_too() {

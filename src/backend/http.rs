@@ -1,6 +1,6 @@
 //! A backend by HTTP: what a thread `out-<backend>` runs.
 //!
-//! `relay` calls [`run`]. Writes go from the queue into `lanes` by destination; a request takes
+//! `relay` calls [`run`]. Writes go from the queue into `lanes` by place; a request takes
 //! what waits in a lane (`send` carries it, `classify` judges how it ended, `land` draws the
 //! consequences), and every write is settled once. A write leaves at once if its lane is free,
 //! and otherwise shares the next request with all that came meanwhile. While the backend fails,
@@ -82,6 +82,7 @@ struct Sender {
     queue: Receiver<Write>,
     queue_open: bool,
     commands: Commands,
+    /// By [`Destination::place`].
     lanes: Lanes<Arc<Destination>, Held>,
     backlog: Backlog,
     target: HttpTarget,
@@ -107,7 +108,7 @@ struct Sender {
 
 /// A request that ended.
 struct Flight {
-    destination: Arc<Destination>,
+    place: Arc<Destination>,
     ended: Result<Reply, Failure>,
     started: Instant,
 }
@@ -128,7 +129,7 @@ impl Sender {
             queue,
             queue_open: true,
             commands,
-            lanes: Lanes::new(Held::request_bytes),
+            lanes: Lanes::new(Held::request_bytes, Held::merges),
             backlog: Backlog::new(bytes_max, Arc::clone(&metrics)),
             transport,
             target,
@@ -189,9 +190,9 @@ impl Sender {
     }
 
     fn push(&mut self, write: Write) {
-        if let Some(held) = self.keep_new(Held::new(write)) {
-            let destination = Arc::clone(&held.write.destination);
-            self.lanes.push(&destination, held);
+        let place = Arc::new(write.destination.place());
+        if let Some(held) = self.keep_new(&place, Held::new(write)) {
+            self.lanes.push(&place, held);
         }
     }
 
@@ -210,7 +211,7 @@ impl Sender {
             self.backlog.settle(held, Outcome::Dropped(Drop::Flushed));
         }
         self.suspicion = None;
-        self.ailments.retain(|destination, _| self.lanes.contains(destination));
+        self.ailments.retain(|place, _| self.lanes.contains(place));
         self.publish();
         let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
         tracing::warn!(relay, backend, lines = flushed.lines, "flushed: what waited is dropped");
@@ -236,20 +237,21 @@ impl Sender {
     }
 
     fn start_next(&mut self) {
-        if let Some(destination) = self.lanes.start(self.target.batch_bytes_max as u64) {
-            self.launch(destination);
+        if let Some(place) = self.lanes.start(self.target.batch_bytes_max as u64) {
+            self.launch(place);
         }
     }
 
     /// Sends what the lanes have put in flight.
-    fn launch(&mut self, destination: Arc<Destination>) {
-        let flight = self.lanes.flight(&destination);
+    fn launch(&mut self, place: Arc<Destination>) {
+        let flight = self.lanes.flight(&place);
+        let destination = Arc::clone(&flight[0].write.destination);
         let frames = flight.iter().map(|held| held.write.batch.to_body()).collect();
         let transport = Rc::clone(&self.transport);
         self.flights.spawn_local(async move {
             let started = Instant::now();
             let ended = transport.send(&destination, frames).await;
-            Flight { destination, ended, started }
+            Flight { place, ended, started }
         });
     }
 

@@ -48,6 +48,11 @@ impl Held {
         if batch.is_opaque() { u64::MAX / 2 } else { batch.bytes().len() as u64 }
     }
 
+    /// Whether two writes to one place can share a request.
+    pub(super) fn merges(one: &Self, other: &Self) -> bool {
+        one.write.destination == other.write.destination
+    }
+
     pub(super) fn is_kept(&self) -> bool {
         self.kept_s.is_some()
     }

@@ -3,7 +3,7 @@
 //! Without a backlog every write is settled at once. With one, what failed goes back to the head
 //! of its lane and is tried again later: a failure that may be the backend's own pauses all lanes
 //! (an [`Outage`]), one that others do not share pauses its lane alone. Only answers decide here;
-//! when the next request starts is the loop's business.
+//! when the next request starts is the loop's business. A destination is a lane's here: a place.
 
 use super::backlog::{Held, Share};
 use super::classify::{About, Trouble, Verdict, Why, classify};
@@ -56,7 +56,7 @@ pub(super) struct Ailment {
 impl Sender {
     pub(super) fn land(&mut self, flight: Flight) {
         self.count(&flight);
-        let Flight { destination, ended, started } = flight;
+        let Flight { place: destination, ended, started } = flight;
         let verdict = classify(ended);
         if !matches!(verdict, Verdict::Unavailable(_) | Verdict::Unsendable(_)) {
             self.end_outage();
@@ -263,8 +263,11 @@ impl Sender {
 
     /// Takes a new write into the backlog if it belongs there: behind what is kept of its
     /// destination, or while the backend is down. `None` if there is no room for it: it is settled.
-    pub(super) fn keep_new(&mut self, mut held: Held) -> Option<Held> {
-        let destination = &held.write.destination;
+    pub(super) fn keep_new(
+        &mut self,
+        destination: &Arc<Destination>,
+        mut held: Held,
+    ) -> Option<Held> {
         let ailment = self.ailments.get(destination);
         let down = self.outage.is_some();
         let behind = self.lanes.last_waiting(destination).is_some_and(Held::is_kept);

@@ -1,8 +1,8 @@
 //! Which writes share a request, and in which order requests leave.
 //!
 //! Called by the sender loop. Pure: no I/O, and the time comes in. A lane is what waits for one
-//! destination: at most one request of it is in flight, in the order of its writes; what comes
-//! meanwhile is merged into the next one. A lane exists only while it holds something. It is
+//! place: at most one request of it is in flight, in the order of its writes; what comes meanwhile
+//! is merged into the next one, as far as neighbours can be. A lane exists only while it holds something. It is
 //! ready, in flight, held until a time, or, between [`Lanes::put_back`] and the call that says
 //! what becomes of it, at rest.
 
@@ -22,6 +22,7 @@ pub(super) struct Lanes<K, T> {
     held: BTreeMap<(Instant, u64), K>,
     held_count: u64,
     bytes: fn(&T) -> u64,
+    merges: fn(&T, &T) -> bool,
 }
 
 #[derive(Debug)]
@@ -66,10 +67,11 @@ impl<T> Lane<T> {
 }
 
 impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
-    /// No lanes yet. `bytes` gives what an item adds to a request.
-    pub(super) fn new(bytes: fn(&T) -> u64) -> Self {
+    /// No lanes yet. `bytes` gives what an item adds to a request, `merges` whether two of a lane
+    /// can be in the same one.
+    pub(super) fn new(bytes: fn(&T) -> u64, merges: fn(&T, &T) -> bool) -> Self {
         let (lanes, ready, held) = Default::default();
-        Self { lanes, ready, held, held_count: 0, bytes }
+        Self { lanes, ready, held, held_count: 0, bytes, merges }
     }
 
     /// Adds an item behind all others of its destination.
@@ -96,7 +98,7 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
             && let Some(next) = lane.waiting.front()
         {
             bytes += (self.bytes)(next);
-            if bytes > bytes_max {
+            if bytes > bytes_max || !(self.merges)(&lane.flight[0], next) {
                 break;
             }
             lane.flight.extend(lane.waiting.pop_front());
