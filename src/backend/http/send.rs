@@ -84,11 +84,9 @@ impl Transport {
             let request = self.request(destination, frames.clone())?;
             match connection.requests.send_request(request).await {
                 Ok(response) => return Ok((connection, response)),
-                Err(error) if error.is_parse() => {
-                    return Err(Failure::Transport(error.to_string()));
-                }
-                // The backend closed it while it was idle. Writing a point twice changes nothing,
-                // so once more, on a connection that cannot be stale.
+                // The backend closed it while it was idle, or what was left of the answer before
+                // came as the answer. Writing a point twice changes nothing, so once more, on a
+                // connection that cannot be stale.
                 Err(_) => {}
             }
         }

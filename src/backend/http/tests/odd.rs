@@ -123,3 +123,20 @@ fn a_destination_that_alone_fails_is_not_hammered_while_others_pass() {
     let tries = bodies.filter(|body| body.starts_with('a')).count();
     assert!(tries as u128 <= tries_max, "{tries} tries where {tries_max} have their time");
 }
+
+#[test]
+fn what_comes_late_behind_an_answer_is_not_the_next_answer() {
+    // Nothing belongs behind a 204, and it comes when the next request has been sent.
+    let (address, requests) = backend(|number, _| match number {
+        1 => Some("it came too late\r\n\r\n".to_owned()),
+        _ => answer("204 No Content"),
+    });
+    let sender = start(target(address));
+    for n in 0..3 {
+        let answer = settled(sender.write("d", &format!("a f={n} 1")));
+        assert!(matches!(answer, Answer::Delivered), "{n}: {answer:?}");
+    }
+    sender.finish();
+    let connections: Vec<_> = requests.try_iter().map(|request| request.connection).collect();
+    assert_eq!(connections, [0, 0, 1, 1], "once more, on a new connection");
+}
