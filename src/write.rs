@@ -58,6 +58,9 @@ pub enum Api {
 /// Parameters that tell one place from another: of 1.x, of 2.x, and the user's.
 const PLACE: [&str; 6] = ["db", "rp", "org", "bucket", "u", "p"];
 
+/// Parameters that name no secret.
+const SHOWN: [&str; 6] = ["db", "rp", "org", "bucket", "precision", "consistency"];
+
 impl Destination {
     fn footprint(&self) -> usize {
         let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
@@ -81,11 +84,11 @@ impl Destination {
         Self { query, authorization, api: self.api, headers: Vec::new() }
     }
 
-    /// The query as it may be shown: without credentials.
+    /// What of the query may be shown: no credentials, whatever they are called.
     #[must_use]
     pub fn shown(&self) -> String {
         let pairs = form_urlencoded::parse(self.query.as_bytes());
-        let shown = pairs.filter(|(name, _)| !matches!(&**name, "u" | "p"));
+        let shown = pairs.filter(|(name, _)| SHOWN.contains(&&**name));
         form_urlencoded::Serializer::new(String::new()).extend_pairs(shown).finish()
     }
 }
@@ -135,6 +138,13 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_holds_no_secret() {
+        let query = "db=a+b&authKey=x&u=me&p=x&token=x&%70=x&precision=s&rp=r".to_owned();
+        let destination = Destination { query, ..Destination::default() };
+        assert_eq!(destination.shown(), "db=a+b&precision=s&rp=r");
+    }
 
     #[test]
     fn a_place_is_where_points_land_and_on_whose_behalf() {
