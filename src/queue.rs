@@ -54,6 +54,12 @@ impl Owed {
         self.lines.load(Ordering::Acquire)
     }
 
+    /// How many of these bytes take room in the queue: all but those in the backend's backlog.
+    #[must_use]
+    pub fn queue_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// How many of these bytes are in the backend's backlog: they take no room in the queue.
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
@@ -281,7 +287,7 @@ mod tests {
         owed.keep(10, 1);
         assert_eq!((owed.bytes(), owed.backlog_bytes(), owed.backlog_lines()), (10, 10, 1));
         assert_eq!(push.try_push(Item(10)), Ok(()), "the queue has all of its room");
-        assert_eq!((owed.bytes(), owed.lines()), (20, 2));
+        assert_eq!((owed.bytes(), owed.queue_bytes(), owed.lines()), (20, 10, 2));
         owed.settle_kept(10, 1);
         assert_eq!((owed.bytes(), owed.lines(), owed.backlog_bytes()), (10, 1, 0));
     }

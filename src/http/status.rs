@@ -38,8 +38,9 @@ fn of(output: &Output, metrics: &Backend) -> Value {
     let mut status = json!({
         "location": location,
         "queue": {
-            "lines": metrics.owed.lines(),
-            "bytes": metrics.owed.bytes(),
+            // The two are read one after the other, and may both change meanwhile.
+            "lines": metrics.owed.lines().saturating_sub(metrics.owed.backlog_lines()),
+            "bytes": metrics.owed.queue_bytes(),
             "bytes-max": output.queue_bytes_max,
         },
         "lines": {
@@ -55,6 +56,11 @@ fn of(output: &Output, metrics: &Backend) -> Value {
         status["maxSize"] = backlog.bytes_max.into();
         status["size"] = metrics.owed.backlog_bytes().into();
         status["state"] = state.label().into();
+        status["backlog"] = json!({
+            "lines": metrics.owed.backlog_lines(),
+            "bytes": metrics.owed.backlog_bytes(),
+            "bytes-max": backlog.bytes_max,
+        });
     }
     status
 }
