@@ -76,7 +76,9 @@ impl Destination {
         for name in PLACE {
             let mut pairs = form_urlencoded::parse(self.query.as_bytes());
             // As in InfluxDB, the first of several counts, and an empty one is none.
-            if let Some((_, value)) = pairs.find(|(other, value)| other == name && value != "") {
+            if let Some((_, value)) =
+                pairs.find(|(other, value)| other == name && !value.is_empty())
+            {
                 place.append_pair(name, &value);
             }
         }

@@ -82,12 +82,11 @@ impl Transport {
     ) -> Result<(Connection, Response<Incoming>), Failure> {
         if let Some(mut connection) = self.take_idle() {
             let request = self.request(destination, frames.clone())?;
-            match connection.requests.send_request(request).await {
-                Ok(response) => return Ok((connection, response)),
-                // The backend closed it while it was idle, or what was left of the answer before
-                // came as the answer. Writing a point twice changes nothing, so once more, on a
-                // connection that cannot be stale.
-                Err(_) => {}
+            // If it fails, the backend closed it while it was idle, or what was left of the answer
+            // before came as the answer. Writing a point twice changes nothing, so once more, on a
+            // connection that cannot be stale.
+            if let Ok(response) = connection.requests.send_request(request).await {
+                return Ok((connection, response));
             }
         }
         let mut connection = self.connect().await?;
