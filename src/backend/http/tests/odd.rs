@@ -140,3 +140,27 @@ fn what_comes_late_behind_an_answer_is_not_the_next_answer() {
     let connections: Vec<_> = requests.try_iter().map(|request| request.connection).collect();
     assert_eq!(connections, [0, 0, 1, 1], "once more, on a new connection");
 }
+
+#[test]
+fn poison_writes_in_a_row_are_set_aside_one_by_one() {
+    let (address, requests) = backend(|_, body| match body.contains("poison") {
+        true => answer("500 Internal Server Error"),
+        false => answer("204 No Content"),
+    });
+    let sender = start(keeping(address, 1 << 20));
+    let written = ["a f=0 1", "poison f=1 1", "poison f=2 1", "poison f=3 1", "a f=4 1", "a f=5 1"];
+    for line in written {
+        drop(sender.write("d", line));
+    }
+    let end = Instant::now() + DEADLINE;
+    while sender.metrics.owed.lines() > 0 {
+        assert!(Instant::now() < end, "they block the rest");
+        thread::yield_now();
+    }
+    let metrics = sender.finish();
+    assert_eq!((metrics.delivered.get(), dropped(&metrics, Drop::Poison)), (3, 3));
+    let bodies = requests.try_iter().map(|request| request.body);
+    let taken: Vec<_> = bodies.filter(|body| !body.contains("poison")).collect();
+    let last = taken.last().expect("some were taken");
+    assert!(last.ends_with("a f=5 1\n"), "the last has the last word: {taken:?}");
+}
