@@ -255,6 +255,9 @@ pub struct Database {
     pub retention_policy: Option<String>,
 }
 
+/// Connections that `[admin]` may have open: scrapes, and who looks at `/ready`.
+pub const ADMIN_CONNECTIONS: usize = 128;
+
 /// The largest number of listeners and outputs needs less.
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -262,7 +265,7 @@ impl Default for Connections {
     /// What `[admin]` has, which has no keys for them.
     fn default() -> Self {
         Self {
-            open_max: schema::MAX_CONNECTIONS,
+            open_max: ADMIN_CONNECTIONS,
             head_timeout: schema::HEADER_TIMEOUT,
             idle_timeout: schema::IDLE_TIMEOUT,
             head_bytes_max: schema::MAX_HEADER_KIB * 1024,

@@ -14,6 +14,7 @@ pub use opaque::{Gauge, Opaque};
 
 use crate::line::Reason;
 use crate::queue::Owed;
+use crate::tls::Acceptor;
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -107,6 +108,8 @@ pub struct HttpListener {
     pub name: Arc<str>,
     /// One per HTTP thread.
     pub workers: Vec<Arc<CachePadded<HttpWorker>>>,
+    /// Knows when its certificate expires; `None` without TLS.
+    pub tls: Option<Arc<Acceptor>>,
 }
 
 /// What one HTTP thread counts for one listener.

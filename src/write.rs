@@ -6,6 +6,7 @@ use crate::batch::Batch;
 use crate::queue::Weigh;
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -32,8 +33,9 @@ impl Weigh for Write {
     }
 }
 
-/// The destination key of an HTTP write. UDP backends pay no heed to it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// The destination key of an HTTP write. UDP backends pay no heed to it. `Debug` shows no
+/// credentials.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// The query string as the backend gets it, without `?`: `db=...&rp=...`.
     pub query: String,
@@ -68,6 +70,17 @@ impl Destination {
         let pairs = form_urlencoded::parse(self.query.as_bytes());
         let shown = pairs.filter(|(name, _)| !matches!(&**name, "u" | "p"));
         form_urlencoded::Serializer::new(String::new()).extend_pairs(shown).finish()
+    }
+}
+
+impl fmt::Debug for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Destination")
+            .field("query", &self.shown())
+            .field("authorization", &self.authorization.as_ref().map(|_| "(secret)"))
+            .field("api", &self.api)
+            .field("headers", &self.headers)
+            .finish()
     }
 }
 
@@ -116,6 +129,17 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_output_shows_no_credentials() {
+        let destination = Destination {
+            query: "db=d&u=me&p=hunter2".into(),
+            authorization: Some(Bytes::from_static(b"Token hunter3")),
+            ..Destination::default()
+        };
+        let shown = format!("{destination:?}");
+        assert!(shown.contains("db=d") && !shown.contains("hunter"), "{shown}");
+    }
 
     #[test]
     fn a_write_weighs_what_its_destination_holds_too() {

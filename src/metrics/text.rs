@@ -88,6 +88,13 @@ fn http(text: &mut Text, registry: &Registry) {
             text.sample(name, &[("listener", &listener.name)], sum);
         }
     }
+    let name = "tls_certificate_expiry_timestamp_seconds";
+    text.family(name, "gauge", "When the listener's certificate expires, since the epoch.");
+    for listener in &registry.http {
+        if let Some(expires_s) = listener.tls.as_ref().and_then(|tls| tls.expires_s()) {
+            text.sample(name, &[("listener", &listener.name)], expires_s);
+        }
+    }
     let name = "http_lines_refused_total";
     text.family(name, "counter", "Lines refused: no line protocol, or over rate-limit-lines.");
     for listener in &registry.http {

@@ -103,6 +103,7 @@ impl Plan {
         self.registry.http.push(metrics::HttpListener {
             name: Arc::clone(&listener.name),
             workers: sockets.iter().map(|_| Arc::default()).collect(),
+            tls: listener.tls.clone(),
         });
         let outputs = listener.outputs.iter();
         let outputs =

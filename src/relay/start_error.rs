@@ -34,6 +34,17 @@ pub enum StartError {
         /// The kernel's words.
         error: io::Error,
     },
+    /// Too few files may be open for any client to connect.
+    #[error(
+        "the limit on open files is {limit}, and this configuration needs {needed} before one \
+         client is served; {FILE_LIMIT_REMEDY}, or configure fewer outputs and http-threads"
+    )]
+    FileLimit {
+        /// What the process may open.
+        limit: usize,
+        /// What it needs at least.
+        needed: usize,
+    },
     /// No ring could be made.
     #[error("io_uring: {0}; {remedy}", remedy = ring_remedy(.0))]
     Ring(io::Error),

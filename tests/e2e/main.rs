@@ -11,6 +11,7 @@ mod acks;
 mod admin;
 mod answers;
 mod backlog;
+mod clients;
 mod filters;
 mod hostile;
 mod http_body;

@@ -26,7 +26,7 @@ fn registry() -> Registry {
     Registry {
         started_s: 1_700_000_000,
         udp: vec![UdpListener { name: NAME.into(), workers: udp.to_vec() }],
-        http: vec![HttpListener { name: "web".into(), workers: http.to_vec() }],
+        http: vec![HttpListener { name: "web".into(), workers: http.to_vec(), tls: None }],
         backends: vec![backend],
     }
 }

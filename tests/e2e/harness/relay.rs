@@ -37,8 +37,21 @@ impl Relay {
     /// a free port is added.
     #[track_caller]
     pub(crate) fn start(toml: &str) -> Self {
+        Self::start_as(Command::new(binary()), toml)
+    }
+
+    /// As [`start`](Self::start), where the process may have this many files open.
+    #[track_caller]
+    pub(crate) fn start_limited(toml: &str, files: usize) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\"")).arg(binary());
+        Self::start_as(command, toml)
+    }
+
+    #[track_caller]
+    fn start_as(mut command: Command, toml: &str) -> Self {
         let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
-        let mut child = Command::new(binary())
+        let mut child = command
             .arg("-config")
             .arg(&file)
             .env("NO_COLOR", "1")
