@@ -95,9 +95,7 @@ impl Watch {
 
     /// The request is answered.
     pub(super) fn idle(&self) {
-        if !matches!(self.state.get(), State::Ending) {
-            self.state.set(State::Idle(Instant::now()));
-        }
+        self.state.set(State::Idle(Instant::now()));
     }
 
     /// The connection is being closed: it need not be told to make room.
@@ -123,9 +121,14 @@ impl Watch {
         }
     }
 
-    /// Ends when the connection shall make room.
+    /// Ends when the connection shall make room, unless a request or an answer came meanwhile.
     pub(super) async fn room_wanted(&self) {
-        self.end.notified().await;
+        loop {
+            self.end.notified().await;
+            if matches!(self.state.get(), State::Ending) {
+                return;
+            }
+        }
     }
 
     async fn overdue(&self, patience: Patience) {
@@ -273,8 +276,11 @@ impl<S: Write + Unpin> Write for Watched<S> {
 mod tests {
     use super::*;
 
+    /// A state and how a watch gets into it.
+    type Case = (&'static str, fn(&Watch));
+
     /// The state that would be told to end after `after`, if any of these would.
-    fn told(states: &[(&str, fn(&Watch))], after: Duration) -> String {
+    fn told(states: &[Case], after: Duration) -> String {
         let later = Instant::now() + after;
         let watches = states.iter().map(|(name, set)| {
             let watch = Watch::new();
@@ -287,25 +293,22 @@ mod tests {
         least.min().map_or_else(String::new, |(_, name)| (*name).to_owned())
     }
 
-    const BUSY: (&str, fn(&Watch)) = ("busy", |watch| watch.head_came(false));
-    const LEFT: (&str, fn(&Watch)) = ("left", |watch| {
+    const BUSY: Case = ("busy", |watch| watch.head_came(false));
+    const LEFT: Case = ("left", |watch| {
         watch.head_came(false);
         watch.left();
     });
-    const BODY: (&str, fn(&Watch)) = ("body", |watch| {
+    const BODY: Case = ("body", |watch| {
         watch.head_came(true);
         watch.bytes_came();
         watch.left();
     });
-    const READ: (&str, fn(&Watch)) = ("read", |watch| {
+    const READ: Case = ("read", |watch| {
         watch.head_came(true);
         watch.body_came();
     });
-    const HEAD: (&str, fn(&Watch)) = ("head", Watch::bytes_came);
-    const ENDING: (&str, fn(&Watch)) = ("ending", |watch| {
-        watch.ending();
-        watch.idle();
-    });
+    const HEAD: Case = ("head", Watch::bytes_came);
+    const ENDING: Case = ("ending", Watch::ending);
 
     #[test]
     fn who_is_missed_least_makes_room() {
@@ -328,5 +331,20 @@ mod tests {
         idle.watch.state.set(State::Idle(long_ago));
         assert!(watches.make_room());
         assert!(!watches.make_room(), "it is ending already");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let is_ended = |watch: &Watch| {
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = watch.room_wanted() => true,
+                    () = tokio::task::yield_now() => false,
+                }
+            })
+        };
+        idle.watch.head_came(false);
+        assert!(!is_ended(&idle.watch), "a request came meanwhile");
+        idle.watch.state.set(State::Idle(long_ago));
+        assert!(watches.make_room() && is_ended(&idle.watch));
+        assert!(!is_ended(&busy.watch));
     }
 }
