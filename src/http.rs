@@ -236,10 +236,11 @@ impl Site {
     ) -> Answer {
         let (head, mut body) = request.into_parts();
         let endpoint = endpoint(head.uri.path());
+        let whole = Cell::new(body.is_end_stream());
         let mut answer = match &self.front {
             Some(front) => match front.limit_request(endpoint) {
                 None => {
-                    let body = Coming::new(&mut body, watch);
+                    let body = Coming::new(&mut body, watch, &whole);
                     self.serve(front, endpoint, &head, body, peer).await
                 }
                 Some(too_many) => too_many,
@@ -251,7 +252,7 @@ impl Site {
                 _ => answer::not_found(),
             },
         };
-        if !body.is_end_stream() {
+        if !whole.get() {
             unread.set(true);
             // The client is told that the connection ends, lest it sends its next request on it.
             // hyper reads over a short rest, and goes on.

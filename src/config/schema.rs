@@ -223,8 +223,8 @@ pub(super) const HTTP_ONLY: [&str; 23] = [
     CONTENT_ENCODING.name,
 ];
 
+const MAX_CONNECTIONS: usize = 4_096;
 /// Defaults that `[admin]` has too.
-pub(super) const MAX_CONNECTIONS: usize = 4_096;
 pub(super) const HEADER_TIMEOUT: Duration = secs(10);
 pub(super) const IDLE_TIMEOUT: Duration = secs(75);
 pub(super) const MAX_HEADER_KIB: usize = 16;

@@ -12,6 +12,7 @@ use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use hyper::http::HeaderValue;
+use std::cell::Cell;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -178,12 +179,13 @@ impl Drop for Held {
 pub(super) struct Coming<'a> {
     body: &'a mut Incoming,
     watch: &'a Watch,
+    whole: &'a Cell<bool>,
 }
 
 impl<'a> Coming<'a> {
-    /// `watch` learns when the body is there.
-    pub(super) fn new(body: &'a mut Incoming, watch: &'a Watch) -> Self {
-        Self { body, watch }
+    /// `watch` learns when no more of it is read, and `whole` is set if that is at its end.
+    pub(super) fn new(body: &'a mut Incoming, watch: &'a Watch, whole: &'a Cell<bool>) -> Self {
+        Self { body, watch, whole }
     }
 }
 
@@ -221,7 +223,10 @@ pub(super) async fn read_as_sent(
     loop {
         let frame = match tokio::time::timeout(IDLE_MAX, body.body.frame()).await {
             Err(_) => return Err(Unreadable::Stalled),
-            Ok(None) => break,
+            Ok(None) => {
+                body.whole.set(true);
+                break;
+            }
             Ok(Some(Err(error))) => return Err(Unreadable::CutOff(error.to_string())),
             Ok(Some(Ok(frame))) => frame,
         };

@@ -2,8 +2,9 @@
 //! changes.
 //!
 //! `config` makes one per listener; the threads of `http` share it. The files are looked at on a
-//! handshake and for `/metrics`, at most once a second. A new file that cannot be used changes nothing but the log.
-//! The number of handshakes under way is bounded by that of connections, and their time here.
+//! handshake and for `/metrics`, at most once a second. A new file that cannot be used changes
+//! nothing but the log. The number of handshakes under way is bounded by that of connections, and
+//! their time here.
 
 use super::stamp::Stamps;
 use super::{ALPN, Read, VERSIONS, Wire, Wrong, expiry, pem, provider, wire, words};
