@@ -96,7 +96,9 @@ fn the_defaults_are_the_go_relays() {
     assert_eq!((listener.ping_status, &listener.default_retention_policy), (204, &None));
     assert_eq!((listener.body_bytes_max, listener.bodies_bytes_max), (32 << 20, 64 << 20));
     assert_eq!((listener.request_rate, listener.line_rate), (None, None));
-    assert_eq!(listener.connections, Connections::default());
+    let Connections { open_max, head_timeout, idle_timeout, head_bytes_max } = listener.connections;
+    assert_eq!((open_max, head_bytes_max), (4_096, 16 << 10));
+    assert_eq!((head_timeout.as_secs(), idle_timeout.as_secs()), (10, 75));
     let output = &listener.outputs[0];
     assert_eq!((&*output.name, output.queue_bytes_max), ("http://h/", 16 << 20));
     let target = http(output);
