@@ -37,8 +37,15 @@ impl Relay {
     /// a free port is added.
     #[track_caller]
     pub(crate) fn start(toml: &str) -> Self {
+        Self::start_as(Command::new(binary()), toml)
+    }
+
+    /// As [`start`](Self::start), by a command that becomes the relay when it is given the
+    /// relay's arguments.
+    #[track_caller]
+    pub(crate) fn start_as(mut command: Command, toml: &str) -> Self {
         let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
-        let mut child = Command::new(binary())
+        let mut child = command
             .arg("-config")
             .arg(&file)
             .env("NO_COLOR", "1")

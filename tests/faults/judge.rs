@@ -1,0 +1,280 @@
+//! The verdict on a schedule that is over: every way in which it broke a promise.
+
+use crate::backend::Bad;
+use crate::harness::Books;
+use crate::run::{End, HTTP, Record, UDP};
+use crate::schedule::{Schedule, What};
+use crate::source::{Known, Written};
+use crate::store::{Repeats, Store};
+use crate::fault::Fault;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::AddAssign;
+
+/// What was seen, for the figures at the end of a test.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) schedules: usize,
+    pub(crate) lives: usize,
+    pub(crate) lines: usize,
+    pub(crate) acknowledged: usize,
+    pub(crate) stored: usize,
+    /// Lines stored again.
+    pub(crate) untold: usize,
+    pub(crate) unheard: usize,
+    /// Lines that the relay's books say were dropped, but for bad ones.
+    pub(crate) dropped: u64,
+    pub(crate) poison: u64,
+    /// Series whose last value was looked at, over all backends.
+    pub(crate) series: usize,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.schedules += other.schedules;
+        self.lives += other.lives;
+        self.lines += other.lines;
+        self.acknowledged += other.acknowledged;
+        self.stored += other.stored;
+        self.untold += other.untold;
+        self.unheard += other.unheard;
+        self.dropped += other.dropped;
+        self.poison += other.poison;
+        self.series += other.series;
+    }
+}
+
+struct Judge<'a> {
+    schedule: &'a Schedule,
+    record: &'a Record,
+    tally: Tally,
+    defects: Vec<String>,
+}
+
+/// Judges it.
+pub(crate) fn judge(schedule: &Schedule, record: &Record) -> (Tally, Vec<String>) {
+    let mut judge =
+        Judge { schedule, record, tally: Tally::default(), defects: record.defects.clone() };
+    judge.tally.schedules = 1;
+    judge.tally.lives = record.lives.len();
+    judge.clients();
+    judge.ends();
+    for (index, backend) in record.backends.iter().enumerate() {
+        let store = backend.store();
+        judge.tally.stored += store.first.len();
+        judge.defects.extend(store.defects.iter().map(|defect| format!("b{index}: {defect}")));
+        judge.order(index, &store);
+        judge.last_values(index, &store);
+        judge.repeats(index, &store);
+        for life in 0..record.lives.len() {
+            judge.life(index, &store, life);
+        }
+    }
+    judge.replicas();
+    (judge.tally, judge.defects)
+}
+
+impl Judge<'_> {
+    fn say(&mut self, defect: String) {
+        self.defects.push(defect);
+    }
+
+    fn written(&self) -> impl Iterator<Item = &Written> {
+        self.record.written.iter().flatten()
+    }
+
+    fn has(&self, fault: impl Fn(Fault) -> bool) -> bool {
+        let steps = self.schedule.steps.iter();
+        steps.map(|step| step.what).any(|what| matches!(what, What::Backend(_, f) if fault(f)))
+    }
+
+    /// With a backlog no client is told off without a reason.
+    fn clients(&mut self) {
+        let last = self.record.lives.len() - 1;
+        let missing = self.has(|fault| matches!(fault, Fault::NotFound | Fault::Mixed));
+        let picky = self.schedule.backends.iter().any(|bad| *bad != Bad::Taken);
+        let mut odd = BTreeMap::<String, usize>::new();
+        let (mut lines, mut acknowledged) = (0, 0);
+        for Written { line, life, known, .. } in self.written() {
+            lines += 1;
+            let expected = match known {
+                Known::Acknowledged => {
+                    acknowledged += 1;
+                    true
+                }
+                Known::Declined(400) => picky && line.bad,
+                Known::Declined(404) => missing,
+                Known::Declined(503) => *life < last || self.schedule.small,
+                Known::Declined(_) => false,
+                Known::Nothing => *life < last || self.schedule.sources[line.source].by_udp,
+            };
+            if !expected {
+                *odd.entry(format!("{known:?} in life {life}")).or_default() += 1;
+            }
+        }
+        self.tally.lines += lines;
+        self.tally.acknowledged += acknowledged;
+        for (what, count) in odd {
+            self.say(format!("{count} lines: their clients were told {what}"));
+        }
+    }
+
+    fn ends(&mut self) {
+        for (life, end) in self.record.lives.iter().enumerate() {
+            let log = match end {
+                End::Stopped(stopped, _) => {
+                    if !stopped.status.success() {
+                        self.defects.push(format!("life {life} ended with {}", stopped.status));
+                    }
+                    &stopped.log
+                }
+                End::Killed(log) => log,
+            };
+            let bad = |line: &&String| line.contains("panicked") || line.contains(" ERROR ");
+            if let Some(line) = log.iter().find(bad) {
+                self.defects.push(format!("life {life}: {line}"));
+            }
+        }
+    }
+
+    /// The lines of a source come first in their order.
+    fn order(&mut self, index: usize, store: &Store) {
+        let mut newest = HashMap::<usize, usize>::new();
+        for &(source, number) in &store.first {
+            let before = newest.insert(source, number);
+            if let Some(before) = before.filter(|before| *before > number) {
+                self.say(format!("b{index}: {source}/{number} came first after {before}"));
+            }
+        }
+    }
+
+    /// What was written last stands at the end.
+    fn last_values(&mut self, index: usize, store: &Store) {
+        let last_life = self.record.lives.len() - 1;
+        let mut newest = HashMap::<(usize, usize), usize>::new();
+        for stored in store.lines() {
+            let newest = newest.entry((stored.line.source, stored.line.series)).or_default();
+            *newest = (*newest).max(stored.line.number);
+        }
+        self.tally.series += newest.len();
+        for ((source, series), newest) in newest {
+            let stands = store.last[&(source, series)];
+            // What an earlier life sent again when it ended is gone with the memory of that life.
+            let excused = self.record.written[source][newest].life < last_life;
+            if stands != newest && !excused {
+                self.say(format!(
+                    "b{index}: of series {source}/{series} {stands} stands, not {newest}"
+                ));
+            }
+        }
+    }
+
+    fn repeats(&mut self, index: usize, store: &Store) {
+        let Repeats { untold, unheard, replayed } = store.repeats;
+        self.tally.untold += untold;
+        self.tally.unheard += unheard;
+        if replayed > 0 {
+            self.say(format!("b{index}: {replayed} lines came again in a later life"));
+        }
+        let [End::Stopped(_, Some(metrics))] = &self.record.lives[..] else { return };
+        let backend = format!("b{index}");
+        let labels = [("backend", &*backend), ("code", "none")];
+        let requests = metrics.of("ringrelay_backend_requests_total", &labels);
+        if unheard > 0 && requests == 0 {
+            self.say(format!("b{index}: {unheard} lines came twice, and no answer was missed"));
+        }
+    }
+
+    fn life(&mut self, index: usize, store: &Store, life: usize) {
+        let record = self.record;
+        for listener in [HTTP, UDP] {
+            let by_udp = listener == UDP;
+            let sources = self.schedule.sources.iter().zip(&record.written);
+            let of_listener = sources.filter(|(plan, _)| plan.by_udp == by_udp);
+            let lines: Vec<_> =
+                of_listener.flat_map(|(_, lines)| lines).filter(|w| w.life == life).collect();
+            let lines = Lines::sort(&lines, store, self.schedule.backends[index]);
+            let of = format!("life {life}, {listener} to b{index}");
+            if lines.bad_stored > 0 {
+                self.say(format!("{of}: {} refused lines are stored", lines.bad_stored));
+            }
+            if let End::Stopped(stopped, _) = &record.lives[life] {
+                let books = stopped.books(listener, &format!("b{index}"));
+                self.books(&of, life, &lines, &books);
+            }
+        }
+    }
+
+    fn books(&mut self, of: &str, life: usize, lines: &Lines, books: &Books) {
+        let refused = books.dropped("refused");
+        let dropped = books.dropped.values().sum::<u64>() - refused;
+        self.tally.dropped += dropped;
+        self.tally.poison += books.dropped("poison");
+        let mut claim = |holds: bool, what: &str| {
+            if !holds {
+                self.defects.push(format!("{of}: {what}: {lines:?}, {books:?}"));
+            }
+        };
+        claim(books.close() && books.queued == 0, "the books do not close");
+        claim(lines.acknowledged <= books.taken, "more is acknowledged than taken");
+        claim(books.taken <= lines.sent, "more is taken than sent");
+        claim(books.delivered <= lines.stored, "more is delivered than stored");
+        claim(lines.missing <= dropped, "acknowledged lines are missing, and not counted");
+        claim(refused <= lines.bad, "good lines are refused");
+        claim(dropped > 0 || lines.bad_acknowledged <= refused, "refused lines are not counted");
+        let last = self.record.lives.len() - 1;
+        for (reason, count) in &books.dropped {
+            let may = reason == "refused" || self.schedule.may_drop(reason);
+            claim(may && (reason != "shutdown" || life < last), &format!("{count} as {reason}"));
+        }
+    }
+
+    /// Every backend has the same bytes of a line, and no stamp of the relay's stands twice.
+    fn replicas(&mut self) {
+        let stores: Vec<_> = self.record.backends.iter().map(|backend| backend.store()).collect();
+        for written in self.record.written.iter().flatten() {
+            let (source, number) = (written.line.source, written.line.number);
+            let mut stamps = stores.iter().filter_map(|store| store.get(source, number));
+            let Some(first) = stamps.next() else { continue };
+            if let Some(other) = stamps.find(|other| other.stamp != first.stamp) {
+                self.defects.push(format!(
+                    "{source}/{number} has the stamps {} and {}",
+                    first.stamp, other.stamp
+                ));
+            }
+        }
+    }
+}
+
+/// The lines of one life, one listener, at one backend.
+#[derive(Debug, Default)]
+struct Lines {
+    sent: u64,
+    acknowledged: u64,
+    stored: u64,
+    /// Good, acknowledged and not stored.
+    missing: u64,
+    bad: u64,
+    bad_acknowledged: u64,
+    bad_stored: u64,
+}
+
+impl Lines {
+    fn sort(written: &[&Written], store: &Store, bad: Bad) -> Self {
+        let mut lines = Self::default();
+        for Written { line, known, .. } in written {
+            let stored = u64::from(store.get(line.source, line.number).is_some());
+            let acknowledged = u64::from(*known == Known::Acknowledged);
+            lines.sent += 1;
+            lines.acknowledged += acknowledged;
+            lines.stored += stored;
+            if line.bad && bad != Bad::Taken {
+                lines.bad += 1;
+                lines.bad_acknowledged += acknowledged;
+                lines.bad_stored += stored;
+            } else if stored == 0 {
+                lines.missing += acknowledged;
+            }
+        }
+        lines
+    }
+}
