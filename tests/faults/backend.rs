@@ -53,8 +53,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Backend {
-    pub(crate) fn start(numbers: Numbers, bad: Bad, life: &Arc<AtomicUsize>) -> Self {
-        let port = bind((Ipv4Addr::LOCALHOST, 0).into());
+    pub(crate) fn start(
+        host: Ipv4Addr,
+        numbers: Numbers,
+        bad: Bad,
+        life: &Arc<AtomicUsize>,
+    ) -> Self {
+        let port = bind((host, 0).into());
         let addr = port.local_addr().ok().and_then(|addr| addr.as_socket());
         let addr = addr.expect("it is bound to an IP address");
         let connections = Vec::new();

@@ -9,14 +9,10 @@ mod metrics;
 #[path = "../e2e/harness/relay.rs"]
 #[expect(dead_code, reason = "the end-to-end tests use the rest of it")]
 mod relay;
-#[path = "../e2e/harness/toml.rs"]
-#[expect(dead_code, reason = "the end-to-end tests use the rest of it")]
-mod toml;
 #[path = "../e2e/harness/wait.rs"]
 mod wait;
 
 pub(crate) use http::{Client, read};
 pub(crate) use metrics::{Books, Metrics, names};
 pub(crate) use relay::{Relay, Stopped, binary};
-pub(crate) use toml::{http_listener, udp_listener};
 pub(crate) use wait::{DEADLINE, wait_for, wait_until};

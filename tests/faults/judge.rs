@@ -1,12 +1,12 @@
 //! The verdict on a schedule that is over: every way in which it broke a promise.
 
 use crate::backend::Bad;
+use crate::fault::Fault;
 use crate::harness::Books;
 use crate::run::{End, HTTP, Record, UDP};
 use crate::schedule::{Schedule, What};
 use crate::source::{Known, Written};
 use crate::store::{Repeats, Store};
-use crate::fault::Fault;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::AddAssign;
 

@@ -34,7 +34,9 @@ impl Line {
     pub(crate) fn write(&self, text: &mut String, stamps: Stamps, padding: usize) {
         let Self { source, series, number, bad } = *self;
         let tag = if bad { ",bad=1" } else { "" };
-        let mut write = |arguments: std::fmt::Arguments<'_>| text.write_fmt(arguments).expect("a string takes all");
+        let mut write = |arguments: std::fmt::Arguments<'_>| {
+            text.write_fmt(arguments).expect("a string takes all")
+        };
         write(format_args!("fault,source={source},series={series}{tag} n={number}i"));
         if padding > 0 {
             write(format_args!(",pad=\"{:x<padding$}\"", ""));

@@ -2,14 +2,12 @@
 
 use crate::backend::Backend;
 use crate::fault::Fault;
-use crate::harness::{
-    Metrics, Relay, Stopped, http_listener, names, udp_listener, wait_until,
-};
+use crate::harness::{Metrics, Relay, Stopped, names, wait_until};
 use crate::pace::{Pace, Place};
-use crate::surroundings::Surroundings;
 use crate::schedule::{Schedule, Step, What};
 use crate::seed::Numbers;
 use crate::source::{self, Written};
+use crate::surroundings::Surroundings;
 use rustix::process::Signal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,11 +43,20 @@ pub(crate) fn run(schedule: &Schedule) -> Record {
     let life = Arc::new(AtomicUsize::new(0));
     let backends: Vec<_> = (10..)
         .zip(&schedule.backends)
-        .map(|(stream, &bad)| Backend::start(Numbers::new(schedule.seed, stream), bad, &life))
+        .map(|(stream, &bad)| {
+            let numbers = Numbers::new(schedule.seed, stream);
+            Backend::start(schedule.host(), numbers, bad, &life)
+        })
         .collect();
     let pace = Pace::new(schedule.sources.len());
-    let mut lives =
-        Lives { schedule, backends: &backends, pace: &pace, life, surroundings: Surroundings::new(schedule.kind), ended: vec![] };
+    let mut lives = Lives {
+        schedule,
+        backends: &backends,
+        pace: &pace,
+        life,
+        surroundings: Surroundings::new(schedule),
+        ended: vec![],
+    };
     let mut defects = Vec::new();
     let written = std::thread::scope(|scope| {
         let sources: Vec<_> = (0..)
@@ -162,9 +169,17 @@ impl Lives<'_> {
                 })
                 .collect()
         };
-        let http = http_listener(HTTP, &format!("ack = \"{ack}\""), &outputs(""));
-        let udp = udp_listener(UDP, "workers = 1", &outputs("database = \"d0\"\n"));
+        let ack = format!("ack = \"{ack}\"");
+        let http = self.listener("http", HTTP, &ack, &outputs(""));
+        let udp = self.listener("udp", UDP, "workers = 1", &outputs("database = \"d0\"\n"));
         format!("http-threads = 1\nshutdown-timeout = \"{shutdown_timeout:?}\"\n{http}{udp}")
+    }
+
+    fn listener(&self, kind: &str, name: &str, more: &str, outputs: &[String]) -> String {
+        let host = self.schedule.host();
+        let outputs = outputs.iter().map(|output| format!("[[{kind}.output]]\n{output}\n"));
+        let outputs = outputs.collect::<String>();
+        format!("[[{kind}]]\nname = \"{name}\"\nbind-addr = \"{host}:0\"\n{more}\n{outputs}")
     }
 
     fn take(&mut self, relay: Relay, what: What) -> Relay {

@@ -6,6 +6,7 @@ use crate::line::Stamps;
 use crate::seed::Numbers;
 use crate::source::SourcePlan;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// What the schedules of one test have in common.
@@ -94,6 +95,15 @@ impl Schedule {
         }
     }
 
+    /// An address of loopback that no other schedule uses at the same time: a port that one gives
+    /// up would soon be another one's, and take what was sent to the first.
+    pub(crate) fn host(&self) -> Ipv4Addr {
+        let process = std::process::id() % 200 + 16;
+        let number = self.seed % 0x4000 * 4 + self.kind as u64;
+        let [_, _, high, low] = u32::try_from(number).unwrap_or_default().to_be_bytes();
+        Ipv4Addr::new(127, u8::try_from(process).unwrap_or(16), high, low)
+    }
+
     /// Which drops, besides those of bad lines, the schedule gives reason for.
     pub(crate) fn may_drop(&self, reason: &str) -> bool {
         let has = |wanted: &dyn Fn(&What) -> bool| self.steps.iter().any(|s| wanted(&s.what));
@@ -101,9 +111,9 @@ impl Schedule {
             // Counted for each life by itself, see `judge`.
             "shutdown" => has(&|what| *what == What::Terminate),
             "buffer_full" | "queue_full" => self.small,
-            "poison" => has(&|what| {
-                matches!(what, What::Backend(_, fault) if fault.is_about_content())
-            }),
+            "poison" => {
+                has(&|what| matches!(what, What::Backend(_, fault) if fault.is_about_content()))
+            }
             _ => false,
         }
     }

@@ -1,18 +1,18 @@
 //! What is around the relay besides its backends: names and the clock.
 
 use crate::harness::binary;
-use crate::schedule::Kind;
+use crate::schedule::Schedule;
 use std::process::Command;
 
 /// Of one relay, through all its lives.
 pub(crate) enum Surroundings {
-    /// As they are.
-    Plain,
+    /// As they are; the backends' address.
+    Plain(String),
 }
 
 impl Surroundings {
-    pub(crate) fn new(_kind: Kind) -> Self {
-        Self::Plain
+    pub(crate) fn new(schedule: &Schedule) -> Self {
+        Self::Plain(schedule.host().to_string())
     }
 
     /// Becomes the relay when it is given the relay's arguments.
@@ -22,7 +22,8 @@ impl Surroundings {
 
     /// The host of a backend, by its index.
     pub(crate) fn host(&self, _backend: usize) -> String {
-        "127.0.0.1".to_owned()
+        let Self::Plain(host) = self;
+        host.clone()
     }
 
     /// Whether names resolve from now on.
