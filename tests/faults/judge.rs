@@ -4,11 +4,15 @@ use crate::backend::Bad;
 use crate::fault::Fault;
 use crate::harness::Books;
 use crate::run::{End, HTTP, Record, UDP};
-use crate::schedule::{Schedule, What};
+use crate::schedule::{Kind, Schedule, What};
 use crate::source::{Known, Written};
 use crate::store::{Repeats, Store};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::AddAssign;
+use std::time::UNIX_EPOCH;
+
+/// How long before the end of a schedule its last line may have been written.
+const CLOCK_SLACK_S: i64 = 50;
 
 /// What was seen, for the figures at the end of a test.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +74,7 @@ pub(crate) fn judge(schedule: &Schedule, record: &Record) -> (Tally, Vec<String>
         }
     }
     judge.replicas();
+    judge.clock();
     (judge.tally, judge.defects)
 }
 
@@ -228,7 +233,33 @@ impl Judge<'_> {
         }
     }
 
-    /// Every backend has the same bytes of a line, and no stamp of the relay's stands twice.
+    /// The clock was really stepped: the last lines have stamps of the clock that was set last.
+    fn clock(&mut self) {
+        if self.schedule.kind != Kind::Clock {
+            return;
+        }
+        let set = self.schedule.steps.iter().filter_map(|step| match step.what {
+            What::Clock(seconds) => Some(seconds),
+            _ => None,
+        });
+        let off = set.last().unwrap_or_default();
+        let now = self.record.ended.duration_since(UNIX_EPOCH).expect("it is after 1970");
+        let now = i64::try_from(now.as_secs()).expect("it is before 2262");
+        for (source, written) in self.record.written.iter().enumerate() {
+            let Some(last) = written.last() else { continue };
+            let stores = self.record.backends.iter().map(|backend| backend.store());
+            let stamps: Vec<_> = stores
+                .filter_map(|store| store.get(source, last.line.number).map(|line| line.stamp))
+                .collect();
+            for stamp in stamps {
+                if (stamp / 1_000_000_000 - now - off).abs() > CLOCK_SLACK_S {
+                    self.say(format!("source {source} ends with {stamp}, {off} s off {now}"));
+                }
+            }
+        }
+    }
+
+    /// Every backend has the same bytes of a line.
     fn replicas(&mut self) {
         let stores: Vec<_> = self.record.backends.iter().map(|backend| backend.store()).collect();
         for written in self.record.written.iter().flatten() {

@@ -30,3 +30,13 @@ fn an_overwritten_point_ends_with_its_last_value() {
     let tally = suite::run(Kind::Overwrites, &seed::seeds(SCHEDULES, 20));
     assert!(tally.series >= 50 * tally.schedules, "{tally:?}");
 }
+
+#[test]
+fn names_that_do_not_resolve_lose_nothing() {
+    suite::run(Kind::Names, &seed::seeds(SCHEDULES, 30));
+}
+
+#[test]
+fn a_clock_that_is_set_loses_nothing() {
+    suite::run(Kind::Clock, &seed::seeds(SCHEDULES, 30));
+}

@@ -7,11 +7,11 @@ use crate::pace::{Pace, Place};
 use crate::schedule::{Schedule, Step, What};
 use crate::seed::Numbers;
 use crate::source::{self, Written};
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Answers, Surroundings};
 use rustix::process::Signal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The names of the relay's listeners.
 pub(crate) const HTTP: &str = "in";
@@ -34,6 +34,7 @@ pub(crate) struct Record {
     /// By source, each in its order.
     pub(crate) written: Vec<Vec<Written>>,
     pub(crate) lives: Vec<End>,
+    pub(crate) ended: SystemTime,
     /// What went wrong on the way.
     pub(crate) defects: Vec<String>,
 }
@@ -76,7 +77,7 @@ pub(crate) fn run(schedule: &Schedule) -> Record {
         written
     });
     let lives = lives.ended;
-    Record { backends, written, lives, defects }
+    Record { backends, written, lives, ended: SystemTime::now(), defects }
 }
 
 struct EndsSources<'a>(&'a Pace);
@@ -120,7 +121,7 @@ impl Lives<'_> {
 
     /// All ails end, all that is kept is delivered, and the relay ends in order.
     fn finish(&mut self, relay: Relay, written: &[Vec<Written>]) {
-        self.surroundings.resolve(true);
+        self.surroundings.answer(Answers::Right);
         for backend in self.backends {
             backend.set(Fault::None);
         }
@@ -185,11 +186,11 @@ impl Lives<'_> {
     fn take(&mut self, relay: Relay, what: What) -> Relay {
         match what {
             What::Backend(index, fault) => self.backends[index].set(fault),
-            What::Resolve(resolves) => {
-                self.surroundings.resolve(resolves);
+            What::Names(answers) => {
+                self.surroundings.answer(answers);
                 self.backends.iter().for_each(Backend::disconnect);
             }
-            What::Step(seconds) => self.surroundings.step(seconds),
+            What::Clock(seconds) => self.surroundings.set_clock(seconds),
             What::Terminate | What::Kill => {
                 let signal = if what == What::Kill { Signal::KILL } else { Signal::TERM };
                 relay.signal(signal);

@@ -5,6 +5,7 @@ use crate::fault::Fault;
 use crate::line::Stamps;
 use crate::seed::Numbers;
 use crate::source::SourcePlan;
+use crate::surroundings::Answers;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -61,10 +62,10 @@ pub(crate) enum What {
     Terminate,
     /// The relay is killed, and started again.
     Kill,
-    /// Whether names resolve. If not, all connections end, so that it matters.
-    Resolve(bool),
-    /// The relay's clock is set forward, or back, by so many seconds.
-    Step(i64),
+    /// How names resolve. All connections end, so that it matters.
+    Names(Answers),
+    /// The relay's clock is set so many seconds off.
+    Clock(i64),
 }
 
 impl Schedule {
@@ -129,7 +130,7 @@ fn sources(numbers: &mut Numbers, kind: Kind, small: bool, picky: bool) -> Vec<S
             series: if overwrites { 10 } else { numbers.within(1, 3) },
             stamps: match kind {
                 Kind::Overwrites => Stamps::Same,
-                Kind::Clock => numbers.pick(&[Stamps::Relays, Stamps::Relays, Stamps::Same]),
+                Kind::Clock => Stamps::Relays,
                 _ => numbers.pick(&[Stamps::Rising, Stamps::Same, Stamps::Relays]),
             },
             together_max: numbers.pick(&[1, 2, 6]),
@@ -155,9 +156,10 @@ fn steps(numbers: &mut Numbers, kind: Kind, backends: usize) -> Vec<Step> {
             numbers.pick(&[What::Terminate, What::Terminate, What::Kill])
         } else if kind == Kind::Names && numbers.chance(40) {
             resolves = !resolves;
-            What::Resolve(resolves)
+            let wrong = [Answers::NoSuchName, Answers::Failure, Answers::Silence];
+            What::Names(if resolves { Answers::Right } else { numbers.pick(&wrong) })
         } else if kind == Kind::Clock && numbers.chance(50) {
-            What::Step(numbers.pick(&[-86_400, -60, -1, 1, 60, 86_400]))
+            What::Clock(numbers.pick(&[-86_400, -60, -1, 0, 1, 60, 86_400]))
         } else {
             let index = numbers.below(backends);
             let heals = faulty[index] && numbers.chance(60);
