@@ -286,6 +286,10 @@ impl Sender {
     }
 
     fn count(&self, flight: &Flight) {
+        // Nobody knows whether these were stored the first time.
+        let resent = self.transport.resent.take();
+        self.metrics.backlog.retries.add(resent);
+        self.metrics.requests[STATUS_CLASSES].add(resent);
         let class = match &flight.ended {
             Ok(reply) => status_class(reply.refusal.status),
             // Nothing was sent.

@@ -4,7 +4,7 @@ use crate::fault::{End, Fate, Fault};
 use crate::harness;
 use crate::line::Line;
 use crate::seed::Numbers;
-use crate::store::Store;
+use crate::store::{Store, Told};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -185,8 +185,13 @@ impl Shared {
         let fate = fault.fate(&mut lock(&self.state).numbers, lines.len(), database);
         std::thread::sleep(fate.delay);
         let (lines, Fate { stored, end, .. }) = self.without_bad(lines, fate);
+        let told = match end {
+            End::Answer(400, _) => Told::Partly,
+            end if end.tells() => Told::All,
+            _ => Told::Nothing,
+        };
         let life = self.life.load(Ordering::SeqCst);
-        if stored && !lock(&self.store).commit(stream, life, &lines, !end.tells()) {
+        if stored && !lock(&self.store).commit(stream, life, &lines, told) {
             return false;
         }
         finish(stream, end)

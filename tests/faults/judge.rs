@@ -7,45 +7,12 @@ use crate::run::{End, HTTP, Record, UDP};
 use crate::schedule::{Kind, Schedule, What};
 use crate::source::{Known, Written};
 use crate::store::{Repeats, Store};
+use crate::tally::Tally;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::AddAssign;
 use std::time::UNIX_EPOCH;
 
 /// How long before the end of a schedule its last line may have been written.
 const CLOCK_SLACK_S: i64 = 50;
-
-/// What was seen, for the figures at the end of a test.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) schedules: usize,
-    pub(crate) lives: usize,
-    pub(crate) lines: usize,
-    pub(crate) acknowledged: usize,
-    pub(crate) stored: usize,
-    /// Lines stored again.
-    pub(crate) untold: usize,
-    pub(crate) unheard: usize,
-    /// Lines that the relay's books say were dropped, but for bad ones.
-    pub(crate) dropped: u64,
-    pub(crate) poison: u64,
-    /// Series whose last value was looked at, over all backends.
-    pub(crate) series: usize,
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.schedules += other.schedules;
-        self.lives += other.lives;
-        self.lines += other.lines;
-        self.acknowledged += other.acknowledged;
-        self.stored += other.stored;
-        self.untold += other.untold;
-        self.unheard += other.unheard;
-        self.dropped += other.dropped;
-        self.poison += other.poison;
-        self.series += other.series;
-    }
-}
 
 struct Judge<'a> {
     schedule: &'a Schedule,
@@ -99,7 +66,7 @@ impl Judge<'_> {
         let picky = self.schedule.backends.iter().any(|bad| *bad != Bad::Taken);
         let mut odd = BTreeMap::<String, usize>::new();
         let (mut lines, mut acknowledged) = (0, 0);
-        for Written { line, life, known, .. } in self.written() {
+        for Written { line, life, known, waited, .. } in self.written() {
             lines += 1;
             let expected = match known {
                 Known::Acknowledged => {
@@ -108,7 +75,10 @@ impl Judge<'_> {
                 }
                 Known::Declined(400) => picky && line.bad,
                 Known::Declined(404) => missing,
-                Known::Declined(503) => *life < last || self.schedule.small,
+                // The relay's patience is a second more.
+                Known::Declined(503) => {
+                    *life < last || self.schedule.small || *waited > 2 * self.schedule.timeout
+                }
                 Known::Declined(_) => false,
                 Known::Nothing => *life < last || self.schedule.sources[line.source].by_udp,
             };
@@ -132,8 +102,14 @@ impl Judge<'_> {
                     }
                     &stopped.log
                 }
-                End::Killed(log) => log,
+                End::Killed(log) => {
+                    self.tally.killed += 1;
+                    log
+                }
             };
+            let count = |what: &str| log.iter().filter(|line| line.contains(what)).count();
+            self.tally.outages += count("backend is down");
+            self.tally.unresolved += count("not resolve");
             let bad = |line: &&String| line.contains("panicked") || line.contains(" ERROR ");
             if let Some(line) = log.iter().find(bad) {
                 self.defects.push(format!("life {life}: {line}"));
@@ -174,18 +150,24 @@ impl Judge<'_> {
     }
 
     fn repeats(&mut self, index: usize, store: &Store) {
-        let Repeats { untold, unheard, replayed } = store.repeats;
+        let Repeats { untold, partly, unheard, replayed, requests_untold } = store.repeats;
         self.tally.untold += untold;
         self.tally.unheard += unheard;
+        self.tally.partly += partly;
         if replayed > 0 {
             self.say(format!("b{index}: {replayed} lines came again in a later life"));
         }
         let [End::Stopped(_, Some(metrics))] = &self.record.lives[..] else { return };
         let backend = format!("b{index}");
         let labels = [("backend", &*backend), ("code", "none")];
-        let requests = metrics.of("ringrelay_backend_requests_total", &labels);
-        if unheard > 0 && requests == 0 {
+        let missed = metrics.of("ringrelay_backend_requests_total", &labels);
+        if unheard > 0 && missed == 0 {
             self.say(format!("b{index}: {unheard} lines came twice, and no answer was missed"));
+        }
+        // Whatever comes twice has been counted as tried again.
+        let retries = metrics.of("ringrelay_backend_retries_total", &[("backend", &*backend)]);
+        if retries < requests_untold as u64 {
+            self.say(format!("b{index}: {requests_untold} requests came again, {retries} retries"));
         }
     }
 
@@ -202,11 +184,25 @@ impl Judge<'_> {
             if lines.bad_stored > 0 {
                 self.say(format!("{of}: {} refused lines are stored", lines.bad_stored));
             }
-            if let End::Stopped(stopped, _) = &record.lives[life] {
-                let books = stopped.books(listener, &format!("b{index}"));
-                self.books(&of, life, &lines, &books);
+            match &record.lives[life] {
+                End::Stopped(stopped, _) => {
+                    let books = stopped.books(listener, &format!("b{index}"));
+                    self.books(&of, life, &lines, &books);
+                }
+                End::Killed(log) if lines.missing > 0 && self.had_all(index, life, log) => {
+                    self.say(format!("{of}: acknowledged, and gone with SIGKILL: {lines:?}"));
+                }
+                End::Killed(_) => {}
             }
         }
+    }
+
+    /// Whether a backend had all that was acknowledged in a life, as none of it was in a backlog.
+    fn had_all(&self, index: usize, life: usize, log: &[String]) -> bool {
+        let name = format!("backend=\"b{index}\"");
+        // On a machine that is very busy, any backend may be too slow.
+        let down = |line: &String| line.contains("backend is down") && line.contains(&name);
+        self.schedule.ack == "all" && self.schedule.is_steady(index, life) && !log.iter().any(down)
     }
 
     fn books(&mut self, of: &str, life: usize, lines: &Lines, books: &Books) {
@@ -238,11 +234,11 @@ impl Judge<'_> {
         if self.schedule.kind != Kind::Clock {
             return;
         }
-        let set = self.schedule.steps.iter().filter_map(|step| match step.what {
+        let mut set = self.schedule.steps.iter().filter_map(|step| match step.what {
             What::Clock(seconds) => Some(seconds),
             _ => None,
         });
-        let off = set.last().unwrap_or_default();
+        let off = set.next_back().unwrap_or_default();
         let now = self.record.ended.duration_since(UNIX_EPOCH).expect("it is after 1970");
         let now = i64::try_from(now.as_secs()).expect("it is before 2262");
         for (source, written) in self.record.written.iter().enumerate() {

@@ -105,6 +105,20 @@ impl Schedule {
         Ipv4Addr::new(127, u8::try_from(process).unwrap_or(16), high, low)
     }
 
+    /// Whether nothing ails a backend throughout a life of the relay, so that it keeps no backlog.
+    pub(crate) fn is_steady(&self, backend: usize, life: usize) -> bool {
+        let (mut at, mut well, mut steady) = (0, true, !self.small && self.kind != Kind::Names);
+        for step in &self.steps {
+            match step.what {
+                What::Terminate | What::Kill => at += 1,
+                What::Backend(index, fault) if index == backend => well = fault == Fault::None,
+                _ => {}
+            }
+            steady &= well || at != life;
+        }
+        steady
+    }
+
     /// Which drops, besides those of bad lines, the schedule gives reason for.
     pub(crate) fn may_drop(&self, reason: &str) -> bool {
         let has = |wanted: &dyn Fn(&What) -> bool| self.steps.iter().any(|s| wanted(&s.what));

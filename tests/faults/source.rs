@@ -6,6 +6,7 @@ use crate::line::{Line, Stamps};
 use crate::pace::{Pace, Place};
 use crate::seed::Numbers;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::time::{Duration, Instant};
 
 /// What a source is to do.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub(crate) struct Written {
     pub(crate) line: Line,
     pub(crate) life: usize,
     pub(crate) known: Known,
+    /// How long that took.
+    pub(crate) waited: Duration,
     /// It was the first of its request or datagram.
     pub(crate) opens: bool,
 }
@@ -71,11 +74,13 @@ pub(crate) fn run(
             line.write(&mut text, plan.stamps, plan.padding);
             text.push('\n');
         }
+        let started = Instant::now();
         let known = way.write(plan.database, text.as_bytes());
+        let waited = started.elapsed();
         let (life, first) = (place.life, written.len());
         written.extend(lines.into_iter().map(|line| {
             let opens = line.number == first;
-            Written { line, life, known, opens }
+            Written { line, life, known, waited, opens }
         }));
         pace.wrote(index, together);
     }

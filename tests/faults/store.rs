@@ -24,8 +24,20 @@ struct Request {
     /// Gone once this end has closed it.
     connection: Weak<TcpStream>,
     life: usize,
-    /// It was answered as if nothing were stored, or not at all.
-    untold: bool,
+    told: Told,
+    /// A line of it came again.
+    repeated: bool,
+}
+
+/// What the sender of a stored request gets to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// That all of it is stored.
+    All,
+    /// That it was refused, for a line that is not stored.
+    Partly,
+    /// Nothing, or that the backend fails.
+    Nothing,
 }
 
 /// Lines that were stored again, by what excuses it.
@@ -33,11 +45,15 @@ struct Request {
 pub(crate) struct Repeats {
     /// The backend did not say that it had stored them.
     pub(crate) untold: usize,
+    /// It refused them for the sake of another line, and had stored them all the same.
+    pub(crate) partly: usize,
     /// It said so, and the relay had closed the connection by then: it did not wait for the
     /// answer.
     pub(crate) unheard: usize,
     /// They came in an earlier life of the relay.
     pub(crate) replayed: usize,
+    /// Requests of which the relay cannot but know that their answer was lost.
+    pub(crate) requests_untold: usize,
 }
 
 /// All that one backend has.
@@ -55,7 +71,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Applies a request. `untold` if its sender will not know. `false` if the sender has hung up
+    /// Applies a request, of which its sender will know what `told` says. `false` if the sender has hung up
     /// already: what is behind the times is not applied, as a backend that did so could overwrite
     /// new values with old ones, which no relay can prevent.
     pub(crate) fn commit(
@@ -63,13 +79,18 @@ impl Store {
         connection: &Arc<TcpStream>,
         life: usize,
         lines: &[(Line, i64)],
-        untold: bool,
+        told: Told,
     ) -> bool {
         if has_hung_up(connection) {
             return false;
         }
         let request = self.requests.len();
-        self.requests.push(Request { connection: Arc::downgrade(connection), life, untold });
+        self.requests.push(Request {
+            connection: Arc::downgrade(connection),
+            life,
+            told,
+            repeated: false,
+        });
         for &(line, stamp) in lines {
             let key = (line.source, line.number);
             self.last.insert((line.source, line.series), line.number);
@@ -85,7 +106,8 @@ impl Store {
     }
 
     fn repeated(&mut self, before: &Stored, stamp: i64, life: usize) {
-        let request = &self.requests[before.request];
+        let request = &mut self.requests[before.request];
+        let again = std::mem::replace(&mut request.repeated, true);
         let Line { source, number, .. } = before.line;
         if before.stamp != stamp {
             let of = before.stamp;
@@ -93,8 +115,11 @@ impl Store {
         }
         if request.life != life {
             self.repeats.replayed += 1;
-        } else if request.untold {
+        } else if request.told == Told::Nothing {
             self.repeats.untold += 1;
+            self.repeats.requests_untold += usize::from(!again);
+        } else if request.told == Told::Partly {
+            self.repeats.partly += 1;
         } else if request.connection.upgrade().is_none_or(|open| has_hung_up(&open)) {
             self.repeats.unheard += 1;
         } else {

@@ -1,17 +1,21 @@
 //! Runs many schedules side by side, and says how to run one again that fails.
 
-use crate::judge::{Tally, judge};
+use crate::judge::judge;
 use crate::run::{self, End};
 use crate::schedule::{Kind, Schedule};
 use crate::surroundings;
+use crate::tally::Tally;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Schedules that run at once. Each waits most of its time.
-const AT_ONCE: usize = 10;
+/// Schedules that run at once for each core: each waits most of its time.
+const AT_ONCE: usize = 5;
+/// Files that may be open: one schedule has about 50.
+const FILES_MAX: u64 = 8_192;
 /// Failures that are shown. The first is the one to look at.
 const SHOWN_MAX: usize = 3;
 /// Lines of each log that are shown.
@@ -25,10 +29,17 @@ pub(crate) fn run(kind: Kind, seeds: &[u64]) -> Tally {
     if !surroundings::can(kind) {
         return Tally::default();
     }
+    let limits = getrlimit(Resource::Nofile);
+    let files = FILES_MAX.min(limits.maximum.unwrap_or(FILES_MAX));
+    if limits.current.is_some_and(|current| current < files) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(files), ..limits })
+            .expect("up to the maximum it may be raised");
+    }
+    let at_once = AT_ONCE * std::thread::available_parallelism().map_or(2, usize::from).min(8);
     let (next, started) = (AtomicUsize::new(0), Instant::now());
     let found = Mutex::new((Tally::default(), Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(seeds.len()) {
+        for _ in 0..at_once.min(seeds.len()) {
             scope.spawn(|| {
                 while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (tally, failure) = run_one(kind, seed);

@@ -20,7 +20,7 @@ use hyper::header::{
 };
 use hyper::http::{HeaderValue, Response};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -47,6 +47,8 @@ pub(super) struct Transport {
     /// Connections that wait for a request, the one used last at the end.
     idle: RefCell<Vec<Connection>>,
     gate: RefCell<Gate>,
+    /// Requests that were sent once more at once, since these were counted last.
+    pub(super) resent: Cell<u64>,
     /// Held by each connection's task until its socket is closed.
     pub(super) open: mpsc::Sender<()>,
 }
@@ -54,7 +56,8 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(target: HttpTarget, open: mpsc::Sender<()>) -> Self {
         let authorization = target.authorization.as_ref().map(credentials::header);
-        Self { target, authorization, idle: RefCell::default(), gate: RefCell::default(), open }
+        let (idle, gate, resent) = Default::default();
+        Self { target, authorization, idle, gate, resent, open }
     }
 
     /// Sends `frames` as one body and gives the backend's answer.
@@ -85,7 +88,7 @@ impl Transport {
                 }
                 // The backend closed it while it was idle. Writing a point twice changes nothing,
                 // so once more, on a connection that cannot be stale.
-                Err(_) => {}
+                Err(_) => self.resent.set(self.resent.get() + 1),
             }
         }
         let mut connection = self.connect().await?;
