@@ -71,7 +71,7 @@ fn schedules_lose_nothing_and_keep_the_order() {
 
 #[test]
 fn an_overwritten_point_ends_with_its_last_value() {
-    // 50 points in each schedule.
+    // 50 points in each schedule: 1000 in all.
     let tally = suite::run(Kind::Overwrites, &seed::seeds(SCHEDULES, 20));
     assert!(tally.series >= 2 * 50 * tally.schedules, "{tally:?}");
     if tally.schedules >= SOME {

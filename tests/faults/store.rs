@@ -71,9 +71,9 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Applies a request, of which its sender will know what `told` says. `false` if the sender has hung up
-    /// already: what is behind the times is not applied, as a backend that did so could overwrite
-    /// new values with old ones, which no relay can prevent.
+    /// Applies a request, of which its sender will know what `told` says. `false` if the sender has
+    /// hung up already: what is behind the times is not applied, as a backend that did so could
+    /// overwrite new values with old ones, which no relay can prevent.
     pub(crate) fn commit(
         &mut self,
         connection: &Arc<TcpStream>,
