@@ -94,8 +94,9 @@ fn refuse_connections(listener: &std::net::TcpListener) {
     }
 }
 
-/// Waits for a place. While there is none, connections that have waited longest for a request
-/// make room, so that idle ones, however many, keep nobody out. `None` if a stop is requested.
+/// Waits for a place. While there is none, connections that have waited longest for a request, or
+/// for the rest of one, make room, so that idle ones, however many, keep nobody out. `None` if a
+/// stop is requested.
 async fn room(
     places: &Arc<Semaphore>,
     watches: &Watches,
@@ -125,15 +126,16 @@ async fn serve(
     room: OwnedSemaphorePermit,
 ) {
     let mut stop = site.stop.clone();
-    if let Some(wire) = shake_hands(&socket, &site, &mut stop).await {
+    if let Some(wire) = shake_hands(&socket, &site, &mut stop, &place.watch).await {
         exchange(&socket, wire, peer, &site, &place.watch).await;
     }
     socket.close().await;
     drop(room);
 }
 
-/// The connection's bytes; `None` if no TLS came about, or a stop was requested meanwhile.
-async fn shake_hands(socket: &Socket, site: &Site, stop: &mut Stop) -> Option<Wire> {
+/// The connection's bytes; `None` if no TLS came about, or a stop was requested or others needed
+/// room meanwhile.
+async fn shake_hands(socket: &Socket, site: &Site, stop: &mut Stop, watch: &Watch) -> Option<Wire> {
     let Some((front, acceptor)) = site.front.as_ref().and_then(Front::tls) else {
         return Some(Wire::Plain(socket.stream()));
     };
@@ -146,6 +148,10 @@ async fn shake_hands(socket: &Socket, site: &Site, stop: &mut Stop) -> Option<Wi
             Ok(wire) => return Some(wire),
             Err(why) => why,
         },
+        () = watch.expired(&site.limits) => {
+            front.metrics.expired.add(1);
+            return None;
+        }
     };
     front.metrics.handshakes_failed.add(1);
     acceptor.tell(&front.config.name, &why);

@@ -26,6 +26,8 @@ enum State {
     Idle(Instant),
     /// The head of a request is coming, since then.
     Head(Instant),
+    /// The body of a request is coming, since then.
+    Body(Instant),
     /// A request is being answered.
     Busy,
 }
@@ -34,16 +36,20 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Watch {
     state: Cell<State>,
+    /// When the head of the last request was there.
+    asked: Cell<Instant>,
     end: Notify,
 }
 
 impl Watch {
     fn new() -> Self {
-        Self { state: Cell::new(State::Idle(Instant::now())), end: Notify::new() }
+        let now = Instant::now();
+        Self { state: Cell::new(State::Idle(now)), asked: Cell::new(now), end: Notify::new() }
     }
 
     /// A whole head has come.
     pub(super) fn busy(&self) {
+        self.asked.set(Instant::now());
         self.state.set(State::Busy);
     }
 
@@ -53,16 +59,36 @@ impl Watch {
     }
 
     fn bytes_came(&self) {
-        if matches!(self.state.get(), State::Idle(_)) {
-            self.state.set(State::Head(Instant::now()));
+        match self.state.get() {
+            State::Idle(_) => self.state.set(State::Head(Instant::now())),
+            State::Body(_) => self.state.set(State::Busy),
+            State::Head(_) | State::Busy => {}
+        }
+    }
+
+    /// hyper wants bytes that have not come. While a request is answered it reads nothing but its
+    /// body, and nothing once it has that.
+    fn bytes_are_awaited(&self) {
+        if matches!(self.state.get(), State::Busy) {
+            self.state.set(State::Body(self.asked.get()));
         }
     }
 
     /// Ends when the connection has waited for too long, or shall make room.
     pub(super) async fn expired(&self, limits: &Connections) {
         tokio::select! {
-            () = self.end.notified() => {}
+            () = self.told() => {}
             () = self.overdue(limits) => {}
+        }
+    }
+
+    /// Ends when the connection shall make room, and is not answering by then.
+    async fn told(&self) {
+        loop {
+            self.end.notified().await;
+            if !matches!(self.state.get(), State::Busy) {
+                return;
+            }
         }
     }
 
@@ -70,7 +96,7 @@ impl Watch {
         let due = || match self.state.get() {
             State::Idle(since) => Some(since + limits.idle_timeout),
             State::Head(since) => Some(since + limits.head_timeout),
-            State::Busy => None,
+            State::Body(_) | State::Busy => None,
         };
         let mut sleep = pin!(sleep_until((Instant::now() + limits.idle_timeout).into()));
         // The connection is polled in the same task, so every change of state comes by here. The
@@ -119,18 +145,27 @@ impl Watches {
         Place { watches: Rc::clone(self), number, watch }
     }
 
-    /// Tells the connection that has waited longest for a request to end. One that is being
-    /// answered is never told, nor one that waits since a moment ago.
+    /// Tells the connection that has waited longest for a request to end; if there is none, the
+    /// one that has waited longest for the rest of a body. One that is being answered is never
+    /// told, nor one that waits since a moment ago.
     pub(super) fn make_room(&self) {
         let now = Instant::now();
         let open = self.open.borrow();
-        let waiting = open.values().filter_map(|watch| match watch.state.get() {
-            State::Idle(since) | State::Head(since) => Some((since, watch)),
-            State::Busy => None,
-        });
-        if let Some((since, watch)) = waiting.min_by_key(|(since, _)| *since)
-            && now.saturating_duration_since(since) >= ROOM_AFTER
-        {
+        let longest = |waits: fn(State) -> Option<Instant>| {
+            let waiting =
+                open.values().filter_map(|watch| Some((waits(watch.state.get())?, watch)));
+            let longest = waiting.min_by_key(|(since, _)| *since);
+            longest.filter(|(since, _)| now.saturating_duration_since(*since) >= ROOM_AFTER)
+        };
+        let for_request = |state| match state {
+            State::Idle(since) | State::Head(since) => Some(since),
+            State::Body(_) | State::Busy => None,
+        };
+        let for_body = |state| match state {
+            State::Body(since) => Some(since),
+            State::Idle(_) | State::Head(_) | State::Busy => None,
+        };
+        if let Some((_, watch)) = longest(for_request).or_else(|| longest(for_body)) {
             watch.end.notify_one();
         }
     }
@@ -161,7 +196,11 @@ impl<S: Read + Unpin> Read for Watched<S> {
         context: &mut Context<'_>,
         cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_read(context, cursor))?;
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, cursor) else {
+            self.watch.bytes_are_awaited();
+            return Poll::Pending;
+        };
+        read?;
         // Or their end did: then hyper ends the connection by itself.
         self.watch.bytes_came();
         Poll::Ready(Ok(()))

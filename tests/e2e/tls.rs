@@ -3,7 +3,7 @@
 use crate::certificates::{Authority, self_signed};
 use crate::harness::{
     HttpBackend, Relay, Reply, binary, config_file, http_listener, http_output, names, numbered,
-    require, run, wait_until,
+    run, wait_until,
 };
 use std::fs;
 use std::net::SocketAddr;
@@ -85,36 +85,6 @@ fn a_backend_that_is_not_trusted_is_down_and_the_log_says_why() {
         server.finish();
     }
     assert_eq!(backend.connections(), 0, "nothing came through");
-}
-
-#[test]
-fn openssl_finds_tls_1_2_and_1_3_only() {
-    if !require(&["openssl"]) {
-        return;
-    }
-    let (authority, files) = (Authority::new("ca"), Files::new());
-    let ca = files.write("ca.pem", &authority.pem());
-    let backend = HttpBackend::healthy();
-    let server = files.https_relay(&authority.issue(&["localhost"]), "", &backend);
-    for (version, name) in [
-        ("-tls1", None),
-        ("-tls1_1", None),
-        ("-tls1_2", Some("TLSv1.2")),
-        ("-tls1_3", Some("TLSv1.3")),
-    ] {
-        let mut command = Command::new("openssl");
-        // Without that level OpenSSL itself would not offer the old versions.
-        command.args(["s_client", "-brief", "-cipher", "ALL:@SECLEVEL=0", version]);
-        command.args(["-verify_return_error", "-servername", "localhost", "-CAfile"]).arg(&ca);
-        let output = run(command.arg("-connect").arg(server.addr("tls").to_string()));
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.success(), name.is_some(), "{version}: {said}");
-        match name {
-            Some(name) => assert!(said.contains(name) && said.contains("OK"), "{said}"),
-            None => assert!(said.contains("alert"), "refused by the relay: {said}"),
-        }
-    }
-    server.finish();
 }
 
 #[test]
