@@ -24,7 +24,8 @@ fn target() -> (HttpBackend, Arc<AtomicU64>) {
             "scrapes{{kind=\"a \\\"quoted\\\", odd=one\"}} {number}\nconstant -0.125\n\
              large 1.7976931348623157e+308\nspecial{{value=\"nan\"}} NaN\n"
         );
-        Reply { status: 200, content_type: Some("text/plain; version=0.0.4"), body }
+        let content_type = Some("text/plain; version=0.0.4");
+        Reply { content_type, body, ..Reply::status(200) }
     });
     (backend, scrapes)
 }

@@ -170,3 +170,51 @@ fn credentials_come_from_the_environment() {
         }
     }
 }
+
+#[test]
+fn without_verification_anyone_is_trusted_and_asked_for_health_too() {
+    let (authority, files) = (Authority::new("ca"), Files::new());
+    let backend = HttpBackend::healthy();
+    for pem in [
+        authority.issue_for(&["localhost"], 2001..2002),
+        self_signed(&["localhost"], false),
+        authority.issue(&["influx.test"]),
+    ] {
+        let server = files.https_relay(&pem, "", &backend);
+        let relay = relay_to(server.addr("tls"), "skip-tls-verification = true");
+        assert_eq!(relay.client("in").write("db=d", "a f=1 1").status(), 204);
+        let health = relay.client("in").get("/health").text();
+        assert!(health.contains("\"status\":\"healthy\""), "{health}");
+        relay.finish();
+        server.finish();
+    }
+    assert_eq!(backend.lines().len(), 3);
+}
+
+#[test]
+fn a_certificate_is_for_the_very_host_and_for_now() {
+    let (authority, files) = (Authority::new("ca"), Files::new());
+    let ca = files.write("ca.pem", &authority.pem());
+    let backend = HttpBackend::healthy();
+    for (host, pem, why) in [
+        ("127.0.0.1", authority.issue(&["localhost"]), Some("not for the host 127.0.0.1")),
+        ("localhost", authority.issue(&["127.0.0.1"]), Some("not for the host localhost")),
+        ("localhost", authority.issue_for(&["localhost"], 2100..2101), Some("is not valid for")),
+        ("127.0.0.1", authority.issue(&["127.0.0.1"]), None),
+        ("localhost", authority.issue(&["localhost", "127.0.0.1"]), None),
+    ] {
+        let server = files.https_relay(&pem, "", &backend);
+        let location = format!("https://{host}:{}/", server.addr("tls").port());
+        let output = format!("name = \"out\"\nlocation = \"{location}\"\nca-file = {ca:?}\n");
+        let relay = Relay::start(&http_listener("in", "", &[output]));
+        let status = relay.client("in").write("db=d", "a f=1 1").status();
+        assert_eq!(status, if why.is_some() { 503 } else { 204 }, "{host}: {why:?}");
+        if let Some(why) = why {
+            let down = |line: &String| line.contains("backend is down") && line.contains(why);
+            wait_until(why, || relay.log().iter().any(down));
+        }
+        relay.finish();
+        server.finish();
+    }
+    assert_eq!(backend.lines().len(), 2);
+}

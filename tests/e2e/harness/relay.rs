@@ -37,8 +37,15 @@ impl Relay {
     /// a free port is added.
     #[track_caller]
     pub(crate) fn start(toml: &str) -> Self {
+        Self::start_with(&[], toml)
+    }
+
+    /// As [`start`](Self::start), with more arguments.
+    #[track_caller]
+    pub(crate) fn start_with(arguments: &[&str], toml: &str) -> Self {
         let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
         let mut child = Command::new(binary())
+            .args(arguments)
             .arg("-config")
             .arg(&file)
             .env("NO_COLOR", "1")
