@@ -61,7 +61,9 @@ fn what_influxdb_takes_is_taken_by_udp_and_what_it_refuses_is_counted_by_its_rea
     let sink = UdpSink::start();
     let relay = Relay::start(&udp_listener("in", "", &[udp_output("a", sink.addr(), "")]));
     let source = UdpSource::new(&relay, "in");
-    for Vector { input, is_taken, points, reason } in vectors() {
+    // By UDP a bad line refuses itself alone; here each input is one line.
+    let one_line = |vector: &Vector| vector.is_taken || !vector.input.contains(&b'\n');
+    for Vector { input, is_taken, points, reason } in vectors().into_iter().filter(one_line) {
         let shown = input.escape_ascii();
         // A label has no numbers: `time_outside_range`.
         let words = reason.split(" -").next().unwrap_or_default();
