@@ -9,10 +9,10 @@
 //! |---|---|
 //! | `-config`, `-v`, `-version`, `-check`, exit codes | `start` |
 //! | signals end it in order | `stop` |
-//! | configuration files of both Go relays | `start::files_of_both`, `http_in::the_original_relays` |
+//! | configuration files of both Go relays | `start::files_of_both`, `http_in::the_original` |
 //! | names default to addresses | `status::names_are`, `tls::credentials_reach` |
 //! | mistakes: file, line, remedy, nothing bound | `start` (each one: `tests/config_mistakes`) |
-//! | `default-ping-response`, `default-retention-policy` | `status::defaults_of`, `http_in` |
+//! | `default-ping-response`, `default-retention-policy` | `status`, `http_in` |
 //! | `ssl-combined-pem`, `skip-tls-verification` | `tls`, `tls_scan`, `real_tls` |
 //! | `rate-limit`, `burst-limit`, `rate-limit-lines` | `rates` |
 //! | `endpoints`, `location` with and without `/` | `http_in`, `status::health_asks`, `prometheus` |

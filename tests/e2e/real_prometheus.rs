@@ -32,7 +32,8 @@ fn target() -> (HttpBackend, Arc<AtomicU64>) {
 
 fn output(name: &str, addr: SocketAddr, path: &str) -> String {
     format!(
-        "name = \"{name}\"\nlocation = \"http://{addr}/\"\nendpoints = {{ write_prom = \"{path}\" }}\n\
+        "name = \"{name}\"\nlocation = \"http://{addr}/\"\n\
+         endpoints = {{ write_prom = \"{path}\" }}\n\
          buffer-size-mb = 16\nmax-delay-interval = \"100ms\"\n"
     )
 }

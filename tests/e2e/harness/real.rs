@@ -1,5 +1,6 @@
 //! Real databases and the clients in Python. A database listens on free ports, with its data in a
-//! directory of its own. Which part is missing is said aloud; with `RINGRELAY_REQUIRE_REAL=1` that is a failure.
+//! directory of its own. Which part is missing is said aloud; with `RINGRELAY_REQUIRE_REAL=1` that
+//! is a failure.
 
 use super::{Client, run, wait_for, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
