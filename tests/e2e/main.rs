@@ -15,7 +15,7 @@
 //! | `default-ping-response`, `default-retention-policy` | `status`, `http_in` |
 //! | `ssl-combined-pem`, `skip-tls-verification` | `tls`, `tls_scan`, `real_tls` |
 //! | `rate-limit`, `burst-limit`, `rate-limit-lines` | `rates` |
-//! | `endpoints`, `location` with and without `/` | `http_in`, `status::health_asks`, `prometheus` |
+//! | `endpoints`, `location` with or without `/` | `http_in`, `status::health_asks`, `prometheus` |
 //! | `timeout`, `max-batch-kb` | `answers::a_timeout`, `merging::a_merged_request` |
 //! | `[[udp]]`: `precision`, `read-buffer`, `mtu` | `udp_in::stamps_are`, `udp_out` |
 //! | `/write`: 204, a backend's 4xx, 503; `ack` | `answers`, `acks`, `http_out` |
