@@ -31,6 +31,7 @@ pub mod secret;
 pub mod segment;
 pub mod service;
 pub mod signals;
+pub mod spool;
 pub mod stop;
 pub mod stream;
 pub mod sys;

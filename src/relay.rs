@@ -5,6 +5,8 @@
 //! goes down the data path: fronts, then queues up to the deadline, then the books are read.
 
 mod books;
+mod files;
+mod memory;
 mod plan;
 mod start_error;
 mod threads;
@@ -21,9 +23,9 @@ use crate::rate_limit::{RateLimit, Share};
 use crate::ring::{ReceiveRing, Waker};
 use crate::service::passed::Passed;
 use crate::stop::{Stop, Stopper};
-use crate::sys;
 use crate::timestamp::Stamper;
-use crate::{backend, http, udp};
+use crate::{backend, http, sys, udp};
+use memory::Bounds;
 use plan::{Bound, HttpWay, Plan, Sender, Transport};
 use std::net::{TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
@@ -63,8 +65,14 @@ impl Relay {
     ///
     /// # Errors
     /// The first thing that could not be had; nothing is left running then.
-    pub fn start(config: Config, passed: Passed) -> Result<Self, StartError> {
+    pub fn start(mut config: Config, passed: Passed) -> Result<Self, StartError> {
         let (threads, shutdown_timeout) = (config.http_threads, config.shutdown_timeout);
+        if let Some(limit) = sys::file_limit()
+            && let Some(warning) = files::share(&mut config, limit)?
+        {
+            tracing::warn!("{warning}");
+        }
+        Bounds::of(&config).log();
         let plan = Plan::make(config, passed)?;
         let (tell, ended) = crossbeam_channel::unbounded();
         let mut relay = Self {
@@ -108,8 +116,7 @@ impl Relay {
                 }
                 Transport::Http(way) => {
                     self.senders.spawn_runtime(&mut self.pulses, name, move |runtime| {
-                        let HttpWay { target, commands, dead_letters } = *way;
-                        let files = dead_letters;
+                        let HttpWay { target, commands, files } = *way;
                         backend::http::run(&runtime, queue, commands, target, files, metrics, stop);
                         Ok(())
                     })?

@@ -52,7 +52,7 @@ fn udp() -> (UdpSocket, SocketAddr) {
 }
 
 /// A command that passes these sockets to the relay, as long as `with` runs.
-fn passing<T>(sockets: &[BorrowedFd<'_>], with: impl FnOnce(&mut Command) -> T) -> T {
+fn passing<T>(sockets: &[BorrowedFd<'_>], with: impl FnOnce(Command) -> T) -> T {
     let keep = |flags| {
         for socket in sockets {
             fcntl_setfd(socket, flags).expect("a flag of an open socket");
@@ -62,13 +62,13 @@ fn passing<T>(sockets: &[BorrowedFd<'_>], with: impl FnOnce(&mut Command) -> T) 
     let mut command = Command::new("python3");
     command.arg(script("pass_sockets.py")).arg(numbers.join(",")).arg(binary());
     keep(FdFlags::empty());
-    let result = with(&mut command);
+    let result = with(command);
     keep(FdFlags::CLOEXEC);
     result
 }
 
 fn start(toml: &str, sockets: &[BorrowedFd<'_>]) -> Relay {
-    passing(sockets, |command| Relay::start_with(toml, command))
+    passing(sockets, |command| Relay::start_as(command, toml))
 }
 
 fn at(toml: &str, addr: SocketAddr) -> String {
@@ -216,7 +216,7 @@ fn what_no_listener_has_is_an_error_that_names_it() {
     let toml = at(&udp_listener("in", "", &[output]), addr);
     let (_dir, file) = config_file(&toml);
     let sockets = [socket.as_fd(), other.as_fd()];
-    let output = passing(&sockets, |command| run(command.arg("-config").arg(&file)));
+    let output = passing(&sockets, |mut command| run(command.arg("-config").arg(&file)));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{error}");
     for said in ["descriptor 4", "test-1", &other_addr.to_string(), "bind-addr", "[[udp]]"] {

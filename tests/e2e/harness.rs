@@ -5,6 +5,7 @@
 //! cannot cancel itself out.
 
 mod backend;
+mod clients;
 mod http;
 mod manager;
 mod metrics;
@@ -15,6 +16,7 @@ mod udp;
 mod wait;
 
 pub(crate) use backend::{Gate, HttpBackend, Reply};
+pub(crate) use clients::{Prometheus, influx};
 pub(crate) use http::{Client, gzip};
 pub(crate) use manager::Manager;
 pub(crate) use metrics::{Books, Metrics, names};

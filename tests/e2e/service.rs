@@ -12,7 +12,7 @@ use std::time::Duration;
 fn ready_and_stopping_are_told() {
     let (sink, manager) = (UdpSink::start(), Manager::start());
     let toml = udp_listener("in", "", &[udp_output("out", sink.addr(), "")]);
-    let relay = Relay::start_with(&toml, &mut manager.command());
+    let relay = Relay::start_as(manager.command(), &toml);
     manager.wait_for("READY=1");
     UdpSource::new(&relay, "in").send_all(&["m f=1 1"]);
     assert!(!manager.told().iter().any(|text| text.contains("WATCHDOG")), "nobody asked for it");
@@ -60,7 +60,7 @@ fn any_thread_that_hangs_ends_the_signs_of_life() {
     let mut command = manager.command();
     // A sign of life each 100 ms.
     command.env("WATCHDOG_USEC", "300000");
-    let relay = Relay::start_with(&format!("http-threads = 1\n{web}{udp}"), &mut command);
+    let relay = Relay::start_as(command, &format!("http-threads = 1\n{web}{udp}"));
     for thread in ["udp-in-0", "http-0", "out-db", "out-sink", "admin"] {
         wait_until("a sign of life", || manager.hears(Duration::from_secs(1)));
         let held = Held::hold(&relay, thread);

@@ -1,8 +1,8 @@
 //! The command line, and starting: it works, or it fails clearly before anything is bound.
 
 use crate::harness::{
-    HttpBackend, UdpSink, binary, config_file, http_listener, http_output, require, run, script,
-    udp_listener, udp_output,
+    HttpBackend, Relay, UdpSink, binary, config_file, http_listener, http_output, require, run,
+    script, udp_listener, udp_output,
 };
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Output};
@@ -166,6 +166,24 @@ fn a_port_that_is_taken_is_named_and_nothing_else_stays_bound() {
 }
 
 #[test]
+fn the_sum_of_all_memory_bounds_is_logged_before_it_is_ready() {
+    let relay = Relay::start(&valid_http());
+    let log = relay.log();
+    let line = log.iter().find(|line| line.contains("memory is bounded by")).expect("a line");
+    let field = |name: &str| {
+        let text = line.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        text.expect(name).parse::<u64>().expect("a number")
+    };
+    assert_eq!((field("queues_mb"), field("backlogs_mb"), field("bodies_mb")), (16, 0, 64));
+    let parts = ["queues", "backlogs", "bodies", "connections", "requests", "rings"];
+    let sum: u64 = parts.iter().map(|part| field(&format!("{part}_mb"))).sum();
+    let total = field("total_mb");
+    assert!((total..=total + 6).contains(&sum), "each is rounded up: {line}");
+    assert!(relay.resident_bytes() < total << 20);
+    relay.finish();
+}
+
+#[test]
 fn without_io_uring_it_says_so_and_names_the_remedy() {
     if !require(&["python3"]) {
         return;
@@ -196,5 +214,45 @@ fn without_enough_file_descriptors_it_says_so_before_it_is_ready() {
         assert_eq!(output.status.code(), Some(2), "{limit}: {error}");
         assert!(error.contains("open files"), "{limit}: {error}");
         assert!(!error.lines().any(|line| line.ends_with(": ready")), "{limit}: {error}");
+    }
+}
+
+#[test]
+fn one_dash_or_two_and_an_equals_sign_name_the_configuration() {
+    let (_dir, file) = config_file(&valid());
+    let file = file.display().to_string();
+    for dashes in ["-", "--"] {
+        let (flag, joined) = (format!("{dashes}config"), format!("{dashes}config={file}"));
+        for arguments in [vec![&*flag, &*file, "-check"], vec![&*joined, "-check"]] {
+            let output = relay(&arguments);
+            assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn v_logs_each_request_and_without_it_none_is() {
+    for (arguments, wanted) in [(&["-v"][..], true), (&[], false)] {
+        let relay = Relay::start_with(arguments, &valid_http());
+        assert_eq!(relay.client("in").get("/ping?q=1").status(), 204);
+        let log = relay.finish().log.join("\n");
+        assert_eq!(log.contains("GET /ping 204"), wanted, "{arguments:?}: {log}");
+    }
+}
+
+#[test]
+fn files_of_both_go_relays_are_taken_as_they_are() {
+    for (sample, said) in [
+        ("original.conf", &["127.0.0.1:9096", "http://10.0.0.1:8086/write", "10.0.0.2:8089"][..]),
+        ("fork.conf", &["0.0.0.0:9096", "http://influxdb2:80/write", "influxdb1:8089"]),
+        ("fork-old.conf", &["9096"]),
+    ] {
+        let path = format!("{}/tests/samples/{sample}", env!("CARGO_MANIFEST_DIR"));
+        let output = relay(&["-config", &path, "-check"]);
+        assert!(output.status.success(), "{sample}: {}", text(&output.stderr));
+        for said in said {
+            let all = text(&output.stdout);
+            assert!(all.contains(said), "{sample}: no {said} in:\n{all}");
+        }
     }
 }

@@ -3,7 +3,9 @@
 use crate::harness::{HttpBackend, Relay, Reply, http_listener, http_output, numbered, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// An output with the default endpoints, but for the write endpoint.
@@ -55,6 +57,35 @@ fn status_shows_what_waits() {
 }
 
 #[test]
+fn status_tells_the_queue_from_the_backlog() {
+    let up = Arc::<AtomicBool>::default();
+    let is_up = Arc::clone(&up);
+    let backend = HttpBackend::start(move |_| {
+        Reply::status(if is_up.load(Ordering::Acquire) { 204 } else { 503 })
+    });
+    let outputs = [http_output("a", backend.addr(), "buffer-size-mb = 2")];
+    let relay = Relay::start(&http_listener("in", "", &outputs));
+    assert_eq!(relay.client("in").write("db=d", "m f=1 1\nm f=2 2").status(), 204);
+    let (_, body) = ask(&relay, "/status");
+    let a = &body["status"]["a"];
+    assert_eq!(a["queue"], json!({ "lines": 0, "bytes": 0, "bytes-max": 16 << 20 }));
+    let (mut backlog, size) = (a["backlog"].clone(), &a["size"]);
+    assert!(size.as_u64().expect("a number") > 0);
+    let number = |value: serde_json::Value| value.as_u64().expect("a number");
+    assert!(number(backlog["oldest"].take()) > 1_700_000_000, "{a}");
+    assert!(number(backlog["since"].take()) > 1_700_000_000, "{a}");
+    assert!(number(backlog["retries"].take()) >= 1, "{a}");
+    let (none, lines) = (serde_json::Value::Null, 2);
+    let expected = json!({
+        "lines": lines, "bytes": size, "bytes-max": 2 << 20,
+        "oldest": none, "since": none, "retries": none,
+    });
+    assert_eq!(backlog, expected);
+    up.store(true, Ordering::Release);
+    relay.finish();
+}
+
+#[test]
 fn health_asks_the_ping_endpoint_of_each() {
     let up = HttpBackend::start(|request| {
         Reply::status(if request.path() == "/ping" { 204 } else { 500 })
@@ -62,11 +93,7 @@ fn health_asks_the_ping_endpoint_of_each() {
     let other = HttpBackend::start(|request| {
         // With a body, which must neither disturb nor keep a connection open.
         let right = request.path() == "/base/health" && request.method() == "GET";
-        Reply {
-            status: if right { 200 } else { 404 },
-            content_type: None,
-            body: "x".repeat(70_000),
-        }
+        Reply { body: "x".repeat(70_000), ..Reply::status(if right { 200 } else { 404 }) }
     });
     let outputs = [
         output("up", up.addr()),
@@ -206,4 +233,21 @@ fn defaults_of_ping_and_retention_policy_are_the_listeners() {
     let queries: Vec<_> = backend.requests().iter().map(|r| r.query().to_owned()).collect();
     assert_eq!(queries, ["db=d&rp=one+week", "db=d&rp=mine", "db=d&rp=one+week"]);
     relay.finish();
+}
+
+#[test]
+fn names_are_addresses_where_none_is_given() {
+    let backend = HttpBackend::healthy();
+    let taken = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let listener = taken.expect("a free port");
+    let location = format!("http://{}/", backend.addr());
+    let relay = Relay::start(&format!(
+        "[[http]]\nbind-addr = \"{listener}\"\n[[http.output]]\nlocation = \"{location}\"\n"
+    ));
+    let name = format!("http://{listener}");
+    assert_eq!(relay.client(&name).write("db=d", "m f=1 1").status(), 204);
+    let answer = relay.client(&name).get("/status");
+    let status: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(status["status"][&location]["lines"]["taken"], 1, "{status}");
+    assert_eq!(relay.finish().books(&name, &location).delivered, 1);
 }

@@ -62,7 +62,7 @@ fn the_relay_runs_under_the_filter_of_the_service() {
     let toml = http_listener("web", "", &[db]) + &udp_listener("in", "read-buffer = 262144", &udp);
     let mut command = Command::new("python3");
     command.arg(script("under_filter.py")).arg(service(&copies)).arg(binary());
-    let relay = Relay::start_with(&toml, &mut command);
+    let relay = Relay::start_as(command, &toml);
     UdpSource::new(&relay, "in").send_all(&["m f=1 1", "m f=2"]);
     assert_eq!(relay.client("web").write("db=d", "m f=1 1").status(), 204);
     let answers: Vec<_> = ["/health", "/status", "/metrics"]

@@ -37,12 +37,29 @@ impl Relay {
     /// a free port is added.
     #[track_caller]
     pub(crate) fn start(toml: &str) -> Self {
-        Self::start_with(toml, &mut Command::new(binary()))
+        Self::start_with(&[], toml)
     }
 
-    /// As [`start`](Self::start), by a command that ends with the relay's binary.
+    /// As [`start`](Self::start), with more arguments.
     #[track_caller]
-    pub(crate) fn start_with(toml: &str, command: &mut Command) -> Self {
+    pub(crate) fn start_with(arguments: &[&str], toml: &str) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        Self::start_as(command, toml)
+    }
+
+    /// As [`start`](Self::start), where the process may have this many files open.
+    #[track_caller]
+    pub(crate) fn start_limited(toml: &str, files: usize) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\"")).arg(binary());
+        Self::start_as(command, toml)
+    }
+
+    /// As [`start`](Self::start), by a command that becomes the relay when it is given the
+    /// relay's arguments.
+    #[track_caller]
+    pub(crate) fn start_as(mut command: Command, toml: &str) -> Self {
         let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
         let mut child = command
             .arg("-config")
@@ -143,9 +160,18 @@ impl Relay {
 
     /// Memory of the process that is in RAM.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory of the process that has ever been in RAM.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, which: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("it is our own child");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        let line = status.lines().find_map(|line| line.strip_prefix(which)).expect("a line");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib * 1024
     }
@@ -233,17 +259,18 @@ impl Stopped {
     }
 }
 
-/// Reads `relay=R backend=B taken=N delivered=N queued=N dropped=REASON=N REASON=N`.
+/// Reads `relay=R backend=B taken=N ... dropped=REASON=N REASON=N`.
 fn closing(text: &str) -> Option<((String, String), Books)> {
     let (text, dropped) = text.split_once(" dropped=")?;
     let mut fields = fields(text);
     let count = |key: &str| fields.get(key)?.parse().ok();
-    let (taken, delivered, queued) = (count("taken")?, count("delivered")?, count("queued")?);
+    let (taken, restored, spooled) = (count("taken")?, count("restored")?, count("spooled")?);
+    let (delivered, queued) = (count("delivered")?, count("queued")?);
     let reasons = dropped.split(' ').filter_map(|pair| pair.split_once('='));
     let reasons = reasons.map(|(reason, lines)| Some((reason.to_owned(), lines.parse().ok()?)));
     let dropped = reasons.collect::<Option<_>>()?;
     let names = (fields.remove("relay")?, fields.remove("backend")?);
-    Some((names, Books { taken, delivered, queued, dropped }))
+    Some((names, Books { taken, restored, spooled, delivered, queued, dropped }))
 }
 
 /// The message of a log line: what follows its time, level and target.
