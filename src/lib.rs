@@ -29,6 +29,7 @@ pub mod ring;
 pub mod secret;
 pub mod segment;
 pub mod signals;
+pub mod spool;
 pub mod stop;
 pub mod stream;
 pub mod sys;

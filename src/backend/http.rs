@@ -1,6 +1,6 @@
 //! A backend by HTTP: what a thread `out-<backend>` runs.
 //!
-//! `relay` calls [`run`]. Writes go from the queue into `lanes` by destination; a request takes
+//! `relay` calls [`run`]. Writes go from the queue into `lanes` by place; a request takes
 //! what waits in a lane (`send` carries it, `classify` judges how it ended, `land` draws the
 //! consequences), and every write is settled once. A write leaves at once if its lane is free,
 //! and otherwise shares the next request with all that came meanwhile. While the backend fails,
@@ -15,12 +15,17 @@ mod compress;
 mod connect;
 mod credentials;
 mod dead_letters;
+mod files;
 mod health;
+mod held;
+mod keep;
 mod land;
 mod lanes;
 mod send;
+mod spooled;
+mod turn;
 
-pub use dead_letters::DeadLetterFile;
+pub use files::{Files, FilesError};
 
 use super::Outcome;
 use crate::backoff::Backoff;
@@ -31,15 +36,20 @@ use crate::queue::Receiver;
 use crate::stop::Stop;
 use crate::sys;
 use crate::write::{Destination, Write};
-use backlog::{Backlog, Held};
+use backlog::Backlog;
 use bytes::Bytes;
 use classify::{Failure, Reply};
 use commands::Commands;
+use dead_letters::DeadLetterFile;
 use health::{Health, Sampler};
+use held::Held;
 use land::{Ailment, Outage};
 use lanes::Lanes;
 use send::Transport;
+use spooled::{Commit, Spooled};
+use std::cell::Cell;
 use std::collections::HashMap;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,18 +59,21 @@ use tokio::time::timeout;
 
 /// Writes taken from the queue before requests that ended get their turn.
 const POPS_MAX: usize = 256;
+/// Bytes of lines that are read back from disk before anything else gets its turn.
+const READ_BYTES_MAX: usize = 1024 * 1024;
 /// Sockets close at once when they are told to; this only bounds a kernel that does not.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends what comes through `queue` until it is disconnected and all is settled. When the drain
-/// deadline of `stop` passes, what is left is dropped as [`Drop::Shutdown`]. Writes that are set
-/// aside go to `dead_letters`. Obeys `commands` meanwhile.
+/// deadline of `stop` passes, what is left stays in the spool, or is dropped as
+/// [`Drop::Shutdown`]. Writes that are set aside go to the dead letters. Obeys `commands`
+/// meanwhile.
 pub fn run(
     runtime: &tokio_uring::Runtime,
     queue: Receiver<Write>,
     commands: mpsc::Receiver<Command>,
     target: HttpTarget,
-    dead_letters: Option<DeadLetterFile>,
+    files: Files,
     metrics: Arc<metrics::Backend>,
     stop: Stop,
 ) {
@@ -68,7 +81,7 @@ pub fn run(
         let (open, mut closed) = mpsc::channel(1);
         let transport = Rc::new(Transport::new(target.clone(), open));
         let commands = Commands::new(commands, Rc::clone(&transport));
-        let sender = Sender::new(queue, commands, target, transport, dead_letters, metrics);
+        let sender = Sender::new(queue, commands, target, transport, files, metrics);
         sender.send_all(stop).await;
         // Nothing is ever sent: this waits until all connections' tasks have ended.
         drop(timeout(CLOSE_TIMEOUT, closed.recv()).await);
@@ -81,12 +94,17 @@ const FRONTS_TIMEOUT: Duration = Duration::from_secs(1);
 struct Sender {
     queue: Receiver<Write>,
     queue_open: bool,
+    /// When the queue was closed.
+    hurried: Option<Instant>,
     commands: Commands,
+    /// By [`Destination::place`].
     lanes: Lanes<Arc<Destination>, Held>,
     backlog: Backlog,
     target: HttpTarget,
     transport: Rc<Transport>,
     flights: JoinSet<Flight>,
+    /// The sync of the spool that runs, if one does.
+    syncs: JoinSet<(Commit, io::Result<()>)>,
     /// Requests that succeeded.
     successes: u64,
     outage: Option<Outage>,
@@ -107,9 +125,11 @@ struct Sender {
 
 /// A request that ended.
 struct Flight {
-    destination: Arc<Destination>,
+    place: Arc<Destination>,
     ended: Result<Reply, Failure>,
     started: Instant,
+    /// It was sent a second time at once.
+    again: bool,
 }
 
 impl Sender {
@@ -118,21 +138,25 @@ impl Sender {
         commands: Commands,
         target: HttpTarget,
         transport: Rc<Transport>,
-        dead_letters: Option<DeadLetterFile>,
+        files: Files,
         metrics: Arc<metrics::Backend>,
     ) -> Self {
+        let Files { dead_letters, spool } = files;
+        let spool = spool.map(|(spool, fsync)| Spooled::new(spool, fsync, Arc::clone(&metrics)));
         let backlog = target.backlog.as_ref();
         let bytes_max = backlog.map_or(0, |backlog| backlog.bytes_max);
         let delay_max = backlog.map_or(Duration::ZERO, |backlog| backlog.delay_max);
         Self {
             queue,
             queue_open: true,
+            hurried: None,
             commands,
-            lanes: Lanes::new(Held::request_bytes),
-            backlog: Backlog::new(bytes_max, Arc::clone(&metrics)),
+            lanes: Lanes::new(Held::request_bytes, Held::merges),
+            backlog: Backlog::new(bytes_max, spool, Arc::clone(&metrics)),
             transport,
             target,
             flights: JoinSet::new(),
+            syncs: JoinSet::new(),
             successes: 0,
             outage: None,
             was_down: Duration::ZERO,
@@ -150,11 +174,14 @@ impl Sender {
     async fn send_all(mut self, mut stop: Stop) {
         loop {
             self.take_waiting().await;
+            self.read_back();
             self.start();
-            if !self.queue_open && self.lanes.is_empty() {
-                return;
+            self.end_turn();
+            if self.is_done() {
+                break;
             }
             let next_try = self.next_try();
+            let next_tick = self.backlog.spool().and_then(|spool| spool.next_tick());
             tokio::select! {
                 biased;
                 () = deadline(&mut stop) => break,
@@ -169,7 +196,14 @@ impl Sender {
                     Some(write) => self.push(write),
                     None => self.hurry(),
                 },
+                Some(synced) = self.syncs.join_next() => {
+                    let (commit, ended) = synced.expect("a sync neither panics nor is cancelled");
+                    if let Some(spool) = self.backlog.spool() {
+                        spool.committed(commit, ended);
+                    }
+                }
                 () = sleep_until(next_try), if next_try.is_some() => {}
+                () = sleep_until(next_tick), if next_tick.is_some() => {}
             }
         }
         self.give_up().await;
@@ -189,9 +223,9 @@ impl Sender {
     }
 
     fn push(&mut self, write: Write) {
-        if let Some(held) = self.keep_new(Held::new(write)) {
-            let destination = Arc::clone(&held.write.destination);
-            self.lanes.push(&destination, held);
+        let place = Arc::new(write.destination.place());
+        if let Some(held) = self.keep_new(&place, Held::new(write)) {
+            self.lanes.push(&place, held);
         }
     }
 
@@ -209,8 +243,12 @@ impl Sender {
             flushed.bytes += held.write.batch.bytes().len() as u64;
             self.backlog.settle(held, Outcome::Dropped(Drop::Flushed));
         }
+        let (writes, lines, bytes) = self.backlog.flush_disk();
+        flushed.writes += writes;
+        flushed.lines += lines;
+        flushed.bytes += bytes;
         self.suspicion = None;
-        self.ailments.retain(|destination, _| self.lanes.contains(destination));
+        self.ailments.retain(|place, _| self.lanes.contains(place));
         self.publish();
         let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
         tracing::warn!(relay, backend, lines = flushed.lines, "flushed: what waited is dropped");
@@ -236,20 +274,22 @@ impl Sender {
     }
 
     fn start_next(&mut self) {
-        if let Some(destination) = self.lanes.start(self.target.batch_bytes_max as u64) {
-            self.launch(destination);
+        if let Some(place) = self.lanes.start(self.target.batch_bytes_max as u64) {
+            self.launch(place);
         }
     }
 
     /// Sends what the lanes have put in flight.
-    fn launch(&mut self, destination: Arc<Destination>) {
-        let flight = self.lanes.flight(&destination);
+    fn launch(&mut self, place: Arc<Destination>) {
+        let flight = self.lanes.flight(&place);
+        let destination = Arc::clone(&flight[0].write.destination);
         let frames = flight.iter().map(|held| held.write.batch.to_body()).collect();
         let transport = Rc::clone(&self.transport);
         self.flights.spawn_local(async move {
             let started = Instant::now();
-            let ended = transport.send(&destination, frames).await;
-            Flight { destination, ended, started }
+            let again = Cell::new(false);
+            let ended = transport.send(&destination, frames, &again).await;
+            Flight { place, ended, started, again: again.get() }
         });
     }
 
@@ -268,6 +308,7 @@ impl Sender {
     /// Nothing new comes, and time is short: what waits for its time is tried now.
     fn hurry(&mut self) {
         self.queue_open = false;
+        self.hurried = Some(Instant::now());
         if let Some(outage) = &mut self.outage {
             outage.until = Instant::now();
         }
@@ -286,6 +327,11 @@ impl Sender {
     }
 
     fn count(&self, flight: &Flight) {
+        if flight.again {
+            self.metrics.backlog.retries.add(1);
+            self.metrics.requests[STATUS_CLASSES].add(1);
+            self.count_resent(&flight.place);
+        }
         let class = match &flight.ended {
             Ok(reply) => status_class(reply.refusal.status),
             // Nothing was sent.
@@ -296,27 +342,6 @@ impl Sender {
         if class < STATUS_CLASSES {
             self.metrics.latency.record(flight.started.elapsed());
         }
-    }
-
-    /// The deadline has passed: drops what is left, counted, and ends the requests in flight.
-    async fn give_up(mut self) {
-        let (lines, bytes) = (self.metrics.owed.backlog_lines(), self.metrics.owed.backlog_bytes());
-        if lines > 0 {
-            let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
-            tracing::warn!(relay, backend, lines, bytes, "the backlog is dropped at shutdown");
-        }
-        for held in self.lanes.drain() {
-            self.backlog.settle(held, Outcome::Dropped(Drop::Shutdown));
-        }
-        self.publish();
-        self.flights.shutdown().await;
-        // The fronts let go of the queue at the deadline too; what they push until then counts.
-        let drop_rest = async {
-            while let Some(write) = self.queue.pop().await {
-                self.backlog.settle(Held::new(write), Outcome::Dropped(Drop::Shutdown));
-            }
-        };
-        drop(timeout(FRONTS_TIMEOUT, drop_rest).await);
     }
 }
 

@@ -3,6 +3,8 @@
 mod flush;
 mod harness;
 mod kept;
+mod odd;
+mod places;
 mod tls;
 
 use super::*;
