@@ -119,9 +119,10 @@ impl Work for Find<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let bytes = self.input.len() - self.start;
-        if bytes <= ONE * BLOCK {
+        // One byte more, for the newline that stands behind the input.
+        if bytes < ONE * BLOCK {
             self.find::<S, ONE>(simd);
-        } else if bytes <= FEW * BLOCK || self.found.interrupted {
+        } else if bytes < FEW * BLOCK || self.found.interrupted {
             self.find::<S, FEW>(simd);
         } else {
             self.find::<S, MANY>(simd);
