@@ -22,8 +22,8 @@
 //!
 //! # Three paths
 //! `plain` vouches for most lines, many at one go (their `shape` is judged from masks of 64 bytes
-//! that `simd` makes, repeated tags are found by `tags`); `fast` for most of what it leaves, line by
-//! line; all that is left goes through `scalar` and `value`, byte by byte. Tests hold the first two
+//! that `simd` makes, repeated tags are found by `tags`); `fast` for most of what it leaves, one by
+//! one; all that is left goes through `scalar` and `value`, byte by byte. Tests hold the first two
 //! against the third.
 
 mod fast;

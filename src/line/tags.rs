@@ -20,7 +20,8 @@ impl TagKeys {
         Self { marks: [0; 2 * Self::MAX], count: 0 }
     }
 
-    /// Notes the comma before a tag, or the equals sign behind its key; false if there are too many.
+    /// Notes the comma before a tag, or the equals sign behind its key; false if it is one too
+    /// many.
     #[inline(always)]
     pub(super) fn note(&mut self, offset: usize) -> bool {
         let (Some(mark), Ok(offset)) = (self.marks.get_mut(self.count), u32::try_from(offset))
