@@ -29,7 +29,7 @@ pub use body::Budget;
 pub use shared::Shared;
 
 use crate::config::{self, Target};
-use crate::fanout::Fanout;
+use crate::fanout::{Fanout, Ways};
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
 use crate::stop::Stop;
 use crate::sys;
@@ -46,7 +46,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -90,7 +90,7 @@ pub fn run(
     stop: &Stop,
 ) -> io::Result<()> {
     runtime.block_on(async {
-        let mut accepting = JoinSet::new();
+        let (mut accepting, mut sites) = (JoinSet::new(), Vec::new());
         let stamper = Rc::new(RefCell::new(Stamper::default()));
         for listener in listeners {
             let (socket, front) = Front::new(listener, Rc::clone(&stamper), stop.clone());
@@ -103,10 +103,15 @@ pub fn run(
                 stopping: stop.clone(),
                 stop: stop.clone(),
             });
+            sites.push(Rc::clone(&site));
             accepting.spawn_local(connection::accept(socket, site, places));
         }
         while let Some(ended) = accepting.join_next().await {
             ended.map_err(io::Error::other)??;
+        }
+        let deadline = stop.deadline().unwrap_or_else(Instant::now);
+        for front in sites.iter().filter_map(|site| site.front.as_ref()) {
+            front.ways.close(deadline).await;
         }
         Ok(())
     })
@@ -142,6 +147,8 @@ struct Site {
 struct Front {
     config: Arc<config::HttpListener>,
     fanout: Fanout,
+    /// This thread's, past the queues of the fan-out.
+    ways: Ways,
     metrics: Arc<CachePadded<HttpWorker>>,
     shared: Shared,
     stamper: Rc<RefCell<Stamper>>,
@@ -159,7 +166,8 @@ impl Front {
         let Listener { socket, config, fanout, metrics, shared } = listener;
         // A write may wait for the request before it in its backend, then for its own.
         let answer_timeout = 2 * longest_timeout(&config) + Duration::from_secs(1);
-        (socket, Self { config, fanout, metrics, shared, stamper, answer_timeout, stop })
+        let ways = fanout.open_ways();
+        (socket, Self { config, fanout, ways, metrics, shared, stamper, answer_timeout, stop })
     }
 
     /// Counts a request against `rate-limit`; the 429 if it goes over.

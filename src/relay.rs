@@ -97,9 +97,9 @@ impl Relay {
                     Ok(())
                 })?,
                 Transport::Http(way) => self.senders.spawn_with(name, runtime, move |runtime| {
-                    let HttpWay { target, commands, dead_letters } = *way;
+                    let HttpWay { target, commands, dead_letters, past } = *way;
                     let files = dead_letters;
-                    backend::http::run(&runtime, queue, commands, target, files, metrics, stop);
+                    backend::http::run(&runtime, queue, commands, target, files, past, stop);
                     Ok(())
                 })?,
             }

@@ -18,9 +18,13 @@ mod dead_letters;
 mod health;
 mod land;
 mod lanes;
+mod past;
 mod send;
+mod way;
 
 pub use dead_letters::DeadLetterFile;
+pub use past::Past;
+pub use way::Opener;
 
 use super::Outcome;
 use crate::backoff::Backoff;
@@ -38,8 +42,9 @@ use commands::Commands;
 use health::{Health, Sampler};
 use land::{Ailment, Outage};
 use lanes::Lanes;
+use past::Failed;
 use send::Transport;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,14 +66,14 @@ pub fn run(
     commands: mpsc::Receiver<Command>,
     target: HttpTarget,
     dead_letters: Option<DeadLetterFile>,
-    metrics: Arc<metrics::Backend>,
+    past: Arc<Past>,
     stop: Stop,
 ) {
     runtime.block_on(async {
         let (open, mut closed) = mpsc::channel(1);
         let transport = Rc::new(Transport::new(target.clone(), open));
         let commands = Commands::new(commands, Rc::clone(&transport));
-        let sender = Sender::new(queue, commands, target, transport, dead_letters, metrics);
+        let sender = Sender::new(queue, commands, target, transport, dead_letters, past);
         sender.send_all(stop).await;
         // Nothing is ever sent: this waits until all connections' tasks have ended.
         drop(timeout(CLOSE_TIMEOUT, closed.recv()).await);
@@ -81,6 +86,9 @@ const FRONTS_TIMEOUT: Duration = Duration::from_secs(1);
 struct Sender {
     queue: Receiver<Write>,
     queue_open: bool,
+    past: Arc<Past>,
+    /// What waits for a flight past the queue to end, all to its destination.
+    behind: VecDeque<Write>,
     commands: Commands,
     lanes: Lanes<Arc<Destination>, Held>,
     backlog: Backlog,
@@ -106,6 +114,7 @@ struct Sender {
 }
 
 /// A request that ended.
+#[derive(Debug)]
 struct Flight {
     destination: Arc<Destination>,
     ended: Result<Reply, Failure>,
@@ -119,14 +128,17 @@ impl Sender {
         target: HttpTarget,
         transport: Rc<Transport>,
         dead_letters: Option<DeadLetterFile>,
-        metrics: Arc<metrics::Backend>,
+        past: Arc<Past>,
     ) -> Self {
+        let metrics = Arc::clone(&past.metrics);
         let backlog = target.backlog.as_ref();
         let bytes_max = backlog.map_or(0, |backlog| backlog.bytes_max);
         let delay_max = backlog.map_or(Duration::ZERO, |backlog| backlog.delay_max);
         Self {
             queue,
             queue_open: true,
+            past,
+            behind: VecDeque::new(),
             commands,
             lanes: Lanes::new(Held::request_bytes),
             backlog: Backlog::new(bytes_max, Arc::clone(&metrics)),
@@ -169,6 +181,7 @@ impl Sender {
                     Some(write) => self.push(write),
                     None => self.hurry(),
                 },
+                () = self.past.changed() => {}
                 () = sleep_until(next_try), if next_try.is_some() => {}
             }
         }
@@ -177,6 +190,7 @@ impl Sender {
 
     /// Takes what waits in the queue, so that it is merged.
     async fn take_waiting(&mut self) {
+        self.take_past();
         for _ in 0..POPS_MAX {
             match self.queue.try_pop() {
                 Ok(write) => self.push(write),
@@ -188,7 +202,30 @@ impl Sender {
         drop(tokio_uring::no_op().await);
     }
 
+    /// Goes on with what a front could not deliver, and with what waited for it.
+    fn take_past(&mut self) {
+        if let Some(Failed { write, flight }) = self.past.take_failed() {
+            self.lanes.insert_in_flight(&flight.destination, Held::new(write));
+            self.land(flight);
+        }
+        while let Some(write) = self.behind.pop_front() {
+            if self.past.holds(&write.destination) {
+                return self.behind.push_front(write);
+            }
+            self.enter(write);
+        }
+    }
+
     fn push(&mut self, write: Write) {
+        self.take_past();
+        if self.past.holds(&write.destination) {
+            self.behind.push_back(write);
+        } else {
+            self.enter(write);
+        }
+    }
+
+    fn enter(&mut self, write: Write) {
         if let Some(held) = self.keep_new(Held::new(write)) {
             let destination = Arc::clone(&held.write.destination);
             self.lanes.push(&destination, held);
@@ -201,7 +238,7 @@ impl Sender {
         // What fronts push meanwhile came after the command. What comes from the queue does not
         // pass the backlog, which would tell its clients that it is kept.
         let queued = (0..self.queue.waiting()).map_while(|_| self.queue.try_pop().ok());
-        waiting.extend(queued.map(Held::new));
+        waiting.extend(self.behind.drain(..).chain(queued).map(Held::new));
         let mut flushed = Flushed::default();
         for held in waiting {
             flushed.writes += 1;
@@ -305,7 +342,8 @@ impl Sender {
             let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
             tracing::warn!(relay, backend, lines, bytes, "the backlog is dropped at shutdown");
         }
-        for held in self.lanes.drain() {
+        let behind = std::mem::take(&mut self.behind).into_iter().map(Held::new);
+        for held in self.lanes.drain().chain(behind) {
             self.backlog.settle(held, Outcome::Dropped(Drop::Shutdown));
         }
         self.publish();
@@ -317,6 +355,9 @@ impl Sender {
             }
         };
         drop(timeout(FRONTS_TIMEOUT, drop_rest).await);
+        if let Some(Failed { write, .. }) = self.past.take_failed() {
+            self.backlog.settle(Held::new(write), Outcome::Dropped(Drop::Shutdown));
+        }
     }
 }
 

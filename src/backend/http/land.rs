@@ -56,7 +56,8 @@ impl Sender {
         self.count(&flight);
         let Flight { destination, ended, started } = flight;
         let verdict = classify(ended);
-        if !matches!(verdict, Verdict::Unavailable(_)) {
+        let failed = matches!(verdict, Verdict::Unavailable(_));
+        if !failed {
             self.end_outage();
             self.tell(None);
         }
@@ -94,6 +95,8 @@ impl Sender {
         if self.ailments.len() > self.lanes.len() {
             self.ailments.retain(|destination, _| self.lanes.contains(destination));
         }
+        // Fronts know success only: while anything is wrong, all is for this thread to judge.
+        self.past.allow(!failed && self.outage.is_none() && self.ailments.is_empty());
         self.publish();
     }
 

@@ -115,7 +115,7 @@ pub(super) fn start_with(target: HttpTarget, dead_letters: Option<DeadLetterFile
     let (stop, counted) = (stopper.watch(), Arc::clone(&metrics));
     let thread = thread::spawn(move || {
         let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
-        run(&runtime, writes, commands, target, dead_letters, counted, stop);
+        run(&runtime, writes, commands, target, dead_letters, Arc::new(Past::new(counted)), stop);
         Ok(())
     });
     Sending { queue: Some(queue), control, metrics, stopper, thread }
