@@ -31,6 +31,7 @@ pub use shared::Shared;
 use crate::config::{self, Target};
 use crate::fanout::{Fanout, Ways};
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
+use crate::runtime;
 use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::Stamper;
@@ -89,7 +90,7 @@ pub fn run(
     registry: &Arc<Registry>,
     stop: &Stop,
 ) -> io::Result<()> {
-    runtime.block_on(async {
+    runtime::block_on(runtime, async {
         let (mut accepting, mut sites) = (JoinSet::new(), Vec::new());
         let stamper = Rc::new(RefCell::new(Stamper::default()));
         for listener in listeners {
@@ -125,7 +126,7 @@ pub fn run_admin(runtime: &tokio_uring::Runtime, admin: Admin) -> io::Result<()>
     let Admin { socket, registry, stopping, stop } = admin;
     let limits = config::Connections::default();
     let places = Arc::new(Semaphore::new(limits.open_max));
-    runtime.block_on(async {
+    runtime::block_on(runtime, async {
         let site = Rc::new(Site { registry, front: None, limits, stopping, stop });
         connection::accept(socket, site, places).await
     })

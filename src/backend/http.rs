@@ -32,6 +32,7 @@ use crate::config::HttpTarget;
 use crate::control::{Command, Flushed};
 use crate::metrics::{self, Drop, STATUS_CLASSES, State, status_class};
 use crate::queue::Receiver;
+use crate::runtime;
 use crate::stop::Stop;
 use crate::sys;
 use crate::write::{Destination, Write};
@@ -69,7 +70,7 @@ pub fn run(
     past: Arc<Past>,
     stop: Stop,
 ) {
-    runtime.block_on(async {
+    runtime::block_on(runtime, async {
         let (open, mut closed) = mpsc::channel(1);
         let transport = Rc::new(Transport::new(target.clone(), open));
         let commands = Commands::new(commands, Rc::clone(&transport));
