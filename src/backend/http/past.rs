@@ -82,7 +82,8 @@ impl Past {
         let mut state = self.lock();
         state.flying = None;
         let wake = failed.is_some() || std::mem::take(&mut state.awaited);
-        state.failed = failed;
+        // A flight that never began must not take away what an earlier one left.
+        state.failed = failed.or(state.failed.take());
         drop(state);
         if wake {
             self.changed.notify_one();

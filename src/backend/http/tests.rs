@@ -3,6 +3,7 @@
 mod flush;
 mod harness;
 mod kept;
+mod past;
 mod tls;
 
 use super::*;

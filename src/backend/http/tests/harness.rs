@@ -80,6 +80,7 @@ pub(super) struct Sending {
     pub(super) queue: Option<queue::Sender<Write>>,
     pub(super) control: Control,
     pub(super) metrics: Arc<Backend>,
+    pub(super) past: Arc<Past>,
     pub(super) stopper: Stopper,
     pub(super) thread: JoinHandle<io::Result<()>>,
 }
@@ -112,28 +113,35 @@ pub(super) fn start_with(target: HttpTarget, dead_letters: Option<DeadLetterFile
     let metrics = Arc::new(Backend::new("relay".into(), "out".into(), Arc::clone(queue.owed())));
     let stopper = Stopper::default();
     let (control, commands) = control::channel();
-    let (stop, counted) = (stopper.watch(), Arc::clone(&metrics));
+    let past = Arc::new(Past::new(Arc::clone(&metrics)));
+    let (stop, theirs) = (stopper.watch(), Arc::clone(&past));
     let thread = thread::spawn(move || {
-        let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
-        run(&runtime, writes, commands, target, dead_letters, Arc::new(Past::new(counted)), stop);
+        let runtime = runtime::new()?;
+        run(&runtime, writes, commands, target, dead_letters, theirs, stop);
         Ok(())
     });
-    Sending { queue: Some(queue), control, metrics, stopper, thread }
+    Sending { queue: Some(queue), control, metrics, past, stopper, thread }
+}
+
+/// A client's write of a line, or several, to a database, and where its answer comes.
+pub(super) fn written(database: &str, line: &str) -> (Write, mpsc::Receiver<(usize, Answer)>) {
+    let line = format!("{line}\n");
+    let ends = memchr::memchr_iter(b'\n', line.as_bytes());
+    let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
+    let (answers, answer) = mpsc::channel(1);
+    let destination = Destination { query: format!("db={database}"), ..Destination::default() };
+    let write = Write {
+        batch: Batch::from_body(Bytes::from(line), ends),
+        destination: Arc::new(destination),
+        client: Some(Client { output: 0, answers }),
+    };
+    (write, answer)
 }
 
 impl Sending {
     /// Queues a line, or several, for a database; gives where the answer comes.
     pub(super) fn write(&self, database: &str, line: &str) -> mpsc::Receiver<(usize, Answer)> {
-        let line = format!("{line}\n");
-        let ends = memchr::memchr_iter(b'\n', line.as_bytes());
-        let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
-        let (answers, answer) = mpsc::channel(1);
-        let destination = Destination { query: format!("db={database}"), ..Destination::default() };
-        let write = Write {
-            batch: Batch::from_body(Bytes::from(line), ends),
-            destination: Arc::new(destination),
-            client: Some(Client { output: 0, answers }),
-        };
+        let (write, answer) = written(database, line);
         self.push(write);
         answer
     }
