@@ -219,6 +219,33 @@ pub struct Backlog {
     pub keep_refused: bool,
     /// `dead-letter-dir` and `dead-letter-size-mb`: where writes go that are set aside.
     pub dead_letters: Option<DeadLetters>,
+    /// What is kept is on disk too; `None` without `spool-dir`.
+    pub spool: Option<Spool>,
+}
+
+/// Where and how kept writes are on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spool {
+    /// `spool-dir`; each backend has a directory of its own in it.
+    pub dir: PathBuf,
+    /// `spool-size-mb`: bytes of disk that a backend's spool may take; default 1 GiB.
+    pub bytes_max: u64,
+    /// `spool-max-age`: what is older is dropped; `None` for no limit.
+    pub age_max: Option<Duration>,
+    /// `fsync`: when what is written is forced to the disk.
+    pub fsync: Fsync,
+}
+
+/// When a spool is forced to its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before a client is told that its write is kept.
+    Always,
+    /// Once a second: a power cut costs at most what came in the last one.
+    #[default]
+    Interval,
+    /// When the kernel pleases. What is written survives the relay, not a power cut.
+    Never,
 }
 
 /// Where writes go that a backend will not take.
@@ -255,6 +282,9 @@ pub struct Database {
     pub retention_policy: Option<String>,
 }
 
+/// Connections that `[admin]` may have open: scrapes, and who looks at `/ready`.
+pub const ADMIN_CONNECTIONS: usize = 128;
+
 /// The largest number of listeners and outputs needs less.
 const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -262,7 +292,7 @@ impl Default for Connections {
     /// What `[admin]` has, which has no keys for them.
     fn default() -> Self {
         Self {
-            open_max: schema::MAX_CONNECTIONS,
+            open_max: ADMIN_CONNECTIONS,
             head_timeout: schema::HEADER_TIMEOUT,
             idle_timeout: schema::IDLE_TIMEOUT,
             head_bytes_max: schema::MAX_HEADER_KIB * 1024,

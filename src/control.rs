@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use hyper::http::HeaderValue;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -35,8 +36,8 @@ pub struct Flushed {
     pub bytes: u64,
 }
 
-/// A query as a client sent it.
-#[derive(Debug)]
+/// A query as a client sent it. `Debug` shows nothing of it: it may hold credentials, or make them
+/// (`CREATE USER ... WITH PASSWORD`).
 pub struct Query {
     /// The query string, without `?`.
     pub parameters: String,
@@ -46,6 +47,12 @@ pub struct Query {
     pub content_type: Option<HeaderValue>,
     /// The body: usually a form.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Query(secret)")
+    }
 }
 
 /// What a backend answered, or why it did not.

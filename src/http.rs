@@ -15,6 +15,7 @@ mod connection;
 mod health;
 mod metrics;
 mod ping;
+mod places;
 mod points;
 mod prom;
 mod query;
@@ -26,6 +27,7 @@ mod watch;
 mod write;
 
 pub use body::Budget;
+pub(crate) use connection::bytes_max as connection_bytes_max;
 pub use shared::Shared;
 
 use crate::config::{self, Target};
@@ -37,19 +39,22 @@ use crate::sys;
 use crate::timestamp::Stamper;
 use crate::tls::Acceptor;
 use answer::{Answer, Form};
+use body::Coming;
 use crossbeam_utils::CachePadded;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
+use hyper::header::CONNECTION;
+use hyper::http::HeaderValue;
 use hyper::http::request::Parts;
+use places::Places;
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use watch::Watch;
 
 /// One `[[http]]` listener as one thread serves it.
 #[derive(Debug)]
@@ -125,12 +130,15 @@ pub fn run(
 pub fn run_admin(runtime: &tokio_uring::Runtime, admin: Admin) -> io::Result<()> {
     let Admin { socket, registry, stopping, stop } = admin;
     let limits = config::Connections::default();
-    let places = Arc::new(Semaphore::new(limits.open_max));
+    let places = Arc::new(Places::new(limits.open_max));
     runtime::block_on(runtime, async {
         let site = Rc::new(Site { registry, front: None, limits, stopping, stop });
         connection::accept(socket, site, places).await
     })
 }
+
+/// More than this of a body that is refused has not come yet when it is answered.
+const SHORT_REST_BYTES: u64 = 16 * 1024;
 
 /// What answers on one socket.
 struct Site {
@@ -232,13 +240,18 @@ impl Site {
         &self,
         request: Request<Incoming>,
         peer: IpAddr,
+        watch: &Watch,
         unread: &Cell<bool>,
-    ) -> Result<Answer, Infallible> {
+    ) -> Answer {
         let (head, mut body) = request.into_parts();
         let endpoint = endpoint(head.uri.path());
-        let answer = match &self.front {
+        let whole = Cell::new(body.is_end_stream());
+        let mut answer = match &self.front {
             Some(front) => match front.limit_request(endpoint) {
-                None => self.serve(front, endpoint, &head, &mut body, peer).await,
+                None => {
+                    let body = Coming::new(&mut body, watch, &whole);
+                    self.serve(front, endpoint, &head, body, peer).await
+                }
                 Some(too_many) => too_many,
             },
             None => match endpoint {
@@ -248,13 +261,18 @@ impl Site {
                 _ => answer::not_found(),
             },
         };
-        if !body.is_end_stream() {
+        if !whole.get() {
             unread.set(true);
+            // The client is told that the connection ends, lest it sends its next request on it.
+            // hyper reads over a short rest, and goes on.
+            if body.size_hint().upper().is_none_or(|rest| rest > SHORT_REST_BYTES) {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         let class = status_class(answer.status().as_u16());
         self.count(|metrics| metrics.answers[endpoint as usize][class].add(1));
         tracing::debug!("{} {} {}", head.method, head.uri.path(), answer.status().as_u16());
-        Ok(answer)
+        answer
     }
 
     async fn serve(
@@ -262,7 +280,7 @@ impl Site {
         front: &Front,
         endpoint: Endpoint,
         head: &Parts,
-        body: &mut Incoming,
+        body: Coming<'_>,
         peer: IpAddr,
     ) -> Answer {
         match endpoint {

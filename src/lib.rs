@@ -30,6 +30,7 @@ pub mod runtime;
 pub mod secret;
 pub mod segment;
 pub mod signals;
+pub mod spool;
 pub mod stop;
 pub mod stream;
 pub mod sys;

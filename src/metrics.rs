@@ -3,17 +3,21 @@
 //! A [`Counter`] has a single writer, so counting is a load and a store, no locked instruction;
 //! each thread's counters sit on cache lines of their own. `text` puts a [`Registry`] into
 //! Prometheus' text format. The books: for every listener and backend of it, in lines,
-//! `received = taken + filtered` and `taken = delivered + owed + sum(dropped)`.
+//! `received = taken + filtered` and
+//! `taken + restored = delivered + owed + sum(dropped)`.
 
 mod backlog;
 mod opaque;
+mod spool;
 pub mod text;
 
 pub use backlog::{Backlog, State};
 pub use opaque::{Gauge, Opaque};
+pub use spool::Spool;
 
 use crate::line::Reason;
 use crate::queue::Owed;
+use crate::tls::Acceptor;
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -107,6 +111,8 @@ pub struct HttpListener {
     pub name: Arc<str>,
     /// One per HTTP thread.
     pub workers: Vec<Arc<CachePadded<HttpWorker>>>,
+    /// Knows when its certificate expires; `None` without TLS.
+    pub tls: Option<Arc<Acceptor>>,
 }
 
 /// What one HTTP thread counts for one listener.
@@ -228,11 +234,17 @@ pub enum Drop {
     Poison,
     /// Queued when `/admin/flush` was asked for.
     Flushed,
+    /// In the oldest segment of the backend's spool when that was full.
+    SpoolFull,
+    /// In a segment of the spool that was older than `spool-max-age`.
+    SpoolAged,
+    /// The spool's disk did not take it, or did not give it back.
+    SpoolFailed,
 }
 
 impl Drop {
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 11;
     /// All, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::QueueFull,
@@ -243,6 +255,9 @@ impl Drop {
         Self::BufferFull,
         Self::Poison,
         Self::Flushed,
+        Self::SpoolFull,
+        Self::SpoolAged,
+        Self::SpoolFailed,
     ];
 
     /// The value of the `reason` label.
@@ -257,6 +272,9 @@ impl Drop {
             Self::BufferFull => "buffer_full",
             Self::Poison => "poison",
             Self::Flushed => "flushed",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolAged => "spool_aged",
+            Self::SpoolFailed => "spool_failed",
         }
     }
 }
@@ -293,6 +311,8 @@ pub struct Backend {
     pub owed: Arc<Owed>,
     /// What is kept while the backend fails, and the backend's state.
     pub backlog: Backlog,
+    /// What of it is on disk.
+    pub spool: Spool,
     /// Writes that have no lines.
     pub opaque: Opaque,
 }
@@ -316,6 +336,7 @@ impl Backend {
             latency: Histogram::default(),
             owed,
             backlog: Backlog::default(),
+            spool: Spool::default(),
             opaque: Opaque::default(),
         }
     }

@@ -54,6 +54,12 @@ impl Owed {
         self.lines.load(Ordering::Acquire)
     }
 
+    /// How many of these bytes take room in the queue: all but those in the backend's backlog.
+    #[must_use]
+    pub fn queue_bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// How many of these bytes are in the backend's backlog: they take no room in the queue.
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
@@ -83,6 +89,33 @@ impl Owed {
         self.backlog_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.backlog_lines.fetch_add(lines, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Moves what was pushed into the part of the backlog that takes no memory.
+    pub fn spill(&self, bytes: u64, lines: u64) {
+        self.backlog_lines.fetch_add(lines, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes out of memory what is kept in the backlog.
+    pub fn evict(&self, bytes: u64) {
+        self.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back into memory what was spilled.
+    pub fn unspill(&self, bytes: u64) {
+        self.backlog_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// As [`settle`](Self::settle) for what was spilled.
+    pub fn settle_spilled(&self, lines: u64) {
+        self.settle_kept(0, lines);
+    }
+
+    /// Owes lines that an earlier run of the relay has spilled.
+    pub fn restore(&self, lines: u64) {
+        self.lines.fetch_add(lines, Ordering::Relaxed);
+        self.backlog_lines.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// As [`settle`](Self::settle) for what was in the backlog.
@@ -287,9 +320,23 @@ mod tests {
         owed.keep(10, 1);
         assert_eq!((owed.bytes(), owed.backlog_bytes(), owed.backlog_lines()), (10, 10, 1));
         assert_eq!(push.try_push(Item(10)), Ok(()), "the queue has all of its room");
-        assert_eq!((owed.bytes(), owed.lines()), (20, 2));
+        assert_eq!((owed.bytes(), owed.queue_bytes(), owed.lines()), (20, 10, 2));
         owed.settle_kept(10, 1);
         assert_eq!((owed.bytes(), owed.lines(), owed.backlog_bytes()), (10, 1, 0));
+    }
+
+    #[test]
+    fn what_is_spilled_is_owed_in_lines_and_takes_no_memory_until_it_is_back() {
+        let (push, pop) = bounded(Limits { items_max: 2, bytes_max: 10 });
+        assert_eq!(push.try_push(Item(10)), Ok(()));
+        let owed = pop.owed();
+        owed.restore(5);
+        owed.spill(10, 1);
+        assert_eq!((owed.bytes(), owed.lines(), owed.backlog_lines()), (0, 6, 6));
+        owed.unspill(10);
+        owed.settle_kept(10, 1);
+        owed.settle_spilled(5);
+        assert_eq!((owed.bytes(), owed.lines(), owed.backlog_lines()), (0, 0, 0));
     }
 
     #[test]

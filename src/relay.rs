@@ -5,6 +5,8 @@
 //! goes down the data path: fronts, then queues up to the deadline, then the books are read.
 
 mod books;
+mod files;
+mod memory;
 mod plan;
 mod start_error;
 mod threads;
@@ -21,7 +23,8 @@ use crate::ring::{ReceiveRing, Waker};
 use crate::runtime;
 use crate::stop::Stopper;
 use crate::timestamp::Stamper;
-use crate::{backend, http, udp};
+use crate::{backend, http, sys, udp};
+use memory::Bounds;
 use plan::{Bound, HttpWay, Plan, Sender, Transport};
 use std::io;
 use std::net::{TcpListener, UdpSocket};
@@ -59,8 +62,14 @@ impl Relay {
     ///
     /// # Errors
     /// The first thing that could not be had; nothing is left running then.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(mut config: Config) -> Result<Self, StartError> {
         let (threads, shutdown_timeout) = (config.http_threads, config.shutdown_timeout);
+        if let Some(limit) = sys::file_limit()
+            && let Some(warning) = files::share(&mut config, limit)?
+        {
+            tracing::warn!("{warning}");
+        }
+        Bounds::of(&config).log();
         let plan = Plan::make(config)?;
         let (tell, ended) = crossbeam_channel::unbounded();
         let mut relay = Self {
@@ -99,8 +108,7 @@ impl Relay {
                 })?,
                 Transport::Http(way) => {
                     self.senders.spawn_with(name, make_runtime, move |runtime| {
-                        let HttpWay { target, commands, dead_letters, past } = *way;
-                        let files = dead_letters;
+                        let HttpWay { target, commands, files, past } = *way;
                         backend::http::run(&runtime, queue, commands, target, files, past, stop);
                         Ok(())
                     })?

@@ -26,7 +26,7 @@ const CONTROL_BYTES: usize = 2 * cmsg::space(size_of::<u32>());
 /// linux/io_uring.h: `struct io_uring_recvmsg_out`.
 const HEADER_BYTES: usize = 16;
 /// The largest payload, by UDP over IPv6, and what stands in front of it, in whole pages.
-const BUFFER_BYTES: usize =
+pub const BUFFER_BYTES: usize =
     (HEADER_BYTES + NAME_BYTES as usize + CONTROL_BYTES + 65_535).next_multiple_of(4096);
 
 const BUFFER_GROUP: u16 = 0;

@@ -63,6 +63,13 @@ pub fn raise_file_limit() -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
+/// How many files this process may have open; `None` is no limit.
+#[must_use]
+pub fn file_limit() -> Option<usize> {
+    use rustix::process::{Resource, getrlimit};
+    usize::try_from(getrlimit(Resource::Nofile).current?).ok()
+}
+
 /// Binds `count` UDP sockets to one address with `SO_REUSEPORT`; port 0 is chosen once.
 ///
 /// # Errors
@@ -213,6 +220,43 @@ pub fn kernel_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     if result == 0 { Ok(info[SK_MEMINFO_DROPS]) } else { Err(io::Error::last_os_error()) }
 }
 
+/// What is known of the other end of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// As far as the kernel knows it is there.
+    There,
+    /// It sends nothing more. It may wait for what we send, or be gone.
+    Finished,
+    /// It is gone: the connection is no more.
+    Gone,
+}
+
+/// How the other end of a TCP connection stands, whatever is still to be read.
+#[must_use]
+pub fn peer(connection: &impl AsRawFd) -> Peer {
+    // linux/tcp.h: `tcpi_state` is the first byte of `tcp_info`; the kernel fills what fits
+    // (net/ipv4/tcp.c). The states are those of net/tcp_states.h.
+    const CLOSE: u8 = 7;
+    const CLOSE_WAIT: u8 = 8;
+    let mut state = 0_u8;
+    let mut length = size_in_bytes(&state);
+    // SAFETY: `state` and `length` live through the call, and `length` is the size of `state`.
+    let result = unsafe {
+        libc::getsockopt(
+            connection.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &raw mut length,
+        )
+    };
+    match state {
+        CLOSE if result == 0 => Peer::Gone,
+        CLOSE_WAIT if result == 0 => Peer::Finished,
+        _ => Peer::There,
+    }
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "socket options have a few bytes")]
 fn size_in_bytes<T>(value: &T) -> libc::socklen_t {
     size_of_val(value) as libc::socklen_t
@@ -264,6 +308,33 @@ mod tests {
         let length = socket.recv(&mut buffer).expect("one datagram was queued");
         assert_eq!(&buffer[..length], b"before");
         assert_eq!(kernel_drops(socket.as_fd()).expect("the kernel has SO_MEMINFO"), 1);
+    }
+
+    #[test]
+    fn the_other_end_is_there_then_finished_or_gone() {
+        let listener = bind_tcp(LOOPBACK, 1).expect("loopback has free ports").remove(0);
+        let address = listener.local_addr().expect("it is bound");
+        let pair = || {
+            let client = std::net::TcpStream::connect(address).expect("it listens");
+            (client, listener.accept().expect("it is connected").0)
+        };
+        let wait_for = |ours: &std::net::TcpStream, expected| {
+            let end = Instant::now() + Duration::from_secs(10);
+            while peer(ours) != expected {
+                assert!(Instant::now() < end, "{:?}", peer(ours));
+                std::thread::yield_now();
+            }
+        };
+        let (mut client, ours) = pair();
+        assert_eq!(peer(&ours), Peer::There);
+        // Unread bytes do not hide it.
+        std::io::Write::write_all(&mut client, b"x").expect("there is room");
+        client.shutdown(std::net::Shutdown::Write).expect("it is open");
+        wait_for(&ours, Peer::Finished);
+        let (client, ours) = pair();
+        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("a TCP option");
+        drop(client);
+        wait_for(&ours, Peer::Gone);
     }
 
     #[test]

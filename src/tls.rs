@@ -7,7 +7,9 @@
 
 mod acceptor;
 mod connector;
+mod expiry;
 mod pem;
+mod stamp;
 mod trust;
 mod wire;
 mod words;

@@ -3,8 +3,7 @@
 
 use proptest::prelude::*;
 use ringrelay::config::{
-    Ack, Backlog, Config, ConfigError, Connections, DeadLetters, Dialect, HttpTarget, Output, Rate,
-    Target, UdpTarget,
+    Ack, Config, ConfigError, Connections, Dialect, HttpTarget, Output, Rate, Target, UdpTarget,
 };
 use ringrelay::filter::Expression;
 use ringrelay::timestamp::Precision;
@@ -96,7 +95,9 @@ fn the_defaults_are_the_go_relays() {
     assert_eq!((listener.ping_status, &listener.default_retention_policy), (204, &None));
     assert_eq!((listener.body_bytes_max, listener.bodies_bytes_max), (32 << 20, 64 << 20));
     assert_eq!((listener.request_rate, listener.line_rate), (None, None));
-    assert_eq!(listener.connections, Connections::default());
+    let Connections { open_max, head_timeout, idle_timeout, head_bytes_max } = listener.connections;
+    assert_eq!((open_max, head_bytes_max), (4_096, 16 << 10));
+    assert_eq!((head_timeout.as_secs(), idle_timeout.as_secs()), (10, 75));
     let output = &listener.outputs[0];
     assert_eq!((&*output.name, output.queue_bytes_max), ("http://h/", 16 << 20));
     let target = http(output);
@@ -107,33 +108,6 @@ fn the_defaults_are_the_go_relays() {
     assert!((1..=4).contains(&listener.workers));
     assert_eq!(listener.batch_wait, Duration::from_millis(2));
     assert_eq!(udp(&listener.outputs[0]).mtu, 1024);
-}
-
-#[test]
-fn a_buffer_makes_a_backlog() {
-    let backlog = |keys: &str| {
-        let output = format!("[[http.output]]\nlocation = 'http://h/'\n{keys}");
-        let config = parse(&format!("[[http]]\nbind-addr = ':1'\n{output}")).expect("it runs");
-        http(&config.http[0].outputs[0]).backlog.clone()
-    };
-    assert_eq!(backlog("max-delay-interval = '1s'"), None, "as in Go: no buffer, no effect");
-    let plain = Backlog {
-        bytes_max: 100 << 20,
-        delay_max: Duration::from_secs(10),
-        keep_refused: true,
-        dead_letters: None,
-    };
-    assert_eq!(backlog("buffer-size-mb = 100"), Some(plain.clone()));
-    let letters = DeadLetters { dir: "/x/y".into(), bytes_max: 2 << 20 };
-    let all = Backlog {
-        bytes_max: 1 << 20,
-        delay_max: Duration::from_secs(30),
-        keep_refused: false,
-        dead_letters: Some(letters),
-    };
-    let keys = "buffer-size-mb = 1\nmax-delay-interval = '30s'\non-refused = 'drop'\n\
-                dead-letter-dir = '/x/y'\ndead-letter-size-mb = 2";
-    assert_eq!(backlog(keys), Some(all));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A backend by HTTP: what a thread `out-<backend>` runs.
 //!
-//! `relay` calls [`run`]. Writes go from the queue into `lanes` by destination; a request takes
+//! `relay` calls [`run`]. Writes go from the queue into `lanes` by place; a request takes
 //! what waits in a lane (`send` carries it, `classify` judges how it ended, `land` draws the
 //! consequences), and every write is settled once. A write leaves at once if its lane is free,
 //! and otherwise shares the next request with all that came meanwhile. While the backend fails,
@@ -15,14 +15,19 @@ mod compress;
 mod connect;
 mod credentials;
 mod dead_letters;
+mod files;
 mod health;
+mod held;
+mod keep;
 mod land;
 mod lanes;
 mod past;
 mod send;
+mod spooled;
+mod turn;
 mod way;
 
-pub use dead_letters::DeadLetterFile;
+pub use files::{Files, FilesError};
 pub use past::Past;
 pub use way::Opener;
 
@@ -36,16 +41,20 @@ use crate::runtime;
 use crate::stop::Stop;
 use crate::sys;
 use crate::write::{Destination, Write};
-use backlog::{Backlog, Held};
+use backlog::Backlog;
 use bytes::Bytes;
 use classify::{Failure, Reply};
 use commands::Commands;
+use dead_letters::DeadLetterFile;
 use health::{Health, Sampler};
+use held::Held;
 use land::{Ailment, Outage};
 use lanes::Lanes;
-use past::Failed;
 use send::Transport;
+use spooled::{Commit, Spooled};
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,18 +64,21 @@ use tokio::time::timeout;
 
 /// Writes taken from the queue before requests that ended get their turn.
 const POPS_MAX: usize = 256;
+/// Bytes of lines that are read back from disk before anything else gets its turn.
+const READ_BYTES_MAX: usize = 1024 * 1024;
 /// Sockets close at once when they are told to; this only bounds a kernel that does not.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends what comes through `queue` until it is disconnected and all is settled. When the drain
-/// deadline of `stop` passes, what is left is dropped as [`Drop::Shutdown`]. Writes that are set
-/// aside go to `dead_letters`. Obeys `commands` meanwhile.
+/// deadline of `stop` passes, what is left stays in the spool, or is dropped as
+/// [`Drop::Shutdown`]. Writes that are set aside go to the dead letters. Obeys `commands`
+/// meanwhile.
 pub fn run(
     runtime: &tokio_uring::Runtime,
     queue: Receiver<Write>,
     commands: mpsc::Receiver<Command>,
     target: HttpTarget,
-    dead_letters: Option<DeadLetterFile>,
+    files: Files,
     past: Arc<Past>,
     stop: Stop,
 ) {
@@ -74,7 +86,7 @@ pub fn run(
         let (open, mut closed) = mpsc::channel(1);
         let transport = Rc::new(Transport::new(target.clone(), open));
         let commands = Commands::new(commands, Rc::clone(&transport));
-        let sender = Sender::new(queue, commands, target, transport, dead_letters, past);
+        let sender = Sender::new(queue, commands, target, transport, files, past);
         sender.send_all(stop).await;
         // Nothing is ever sent: this waits until all connections' tasks have ended.
         drop(timeout(CLOSE_TIMEOUT, closed.recv()).await);
@@ -88,14 +100,19 @@ struct Sender {
     queue: Receiver<Write>,
     queue_open: bool,
     past: Arc<Past>,
-    /// What waits for a flight past the queue to end, all to its destination.
+    /// What waits for a flight past the queue to end, all to its place.
     behind: VecDeque<Write>,
+    /// When the queue was closed.
+    hurried: Option<Instant>,
     commands: Commands,
+    /// By [`Destination::place`].
     lanes: Lanes<Arc<Destination>, Held>,
     backlog: Backlog,
     target: HttpTarget,
     transport: Rc<Transport>,
     flights: JoinSet<Flight>,
+    /// The sync of the spool that runs, if one does.
+    syncs: JoinSet<(Commit, io::Result<()>)>,
     /// Requests that succeeded.
     successes: u64,
     outage: Option<Outage>,
@@ -115,11 +132,12 @@ struct Sender {
 }
 
 /// A request that ended.
-#[derive(Debug)]
 struct Flight {
-    destination: Arc<Destination>,
+    place: Arc<Destination>,
     ended: Result<Reply, Failure>,
     started: Instant,
+    /// It was sent a second time at once.
+    again: bool,
 }
 
 impl Sender {
@@ -128,10 +146,12 @@ impl Sender {
         commands: Commands,
         target: HttpTarget,
         transport: Rc<Transport>,
-        dead_letters: Option<DeadLetterFile>,
+        files: Files,
         past: Arc<Past>,
     ) -> Self {
         let metrics = Arc::clone(&past.metrics);
+        let Files { dead_letters, spool } = files;
+        let spool = spool.map(|(spool, fsync)| Spooled::new(spool, fsync, Arc::clone(&metrics)));
         let backlog = target.backlog.as_ref();
         let bytes_max = backlog.map_or(0, |backlog| backlog.bytes_max);
         let delay_max = backlog.map_or(Duration::ZERO, |backlog| backlog.delay_max);
@@ -140,12 +160,14 @@ impl Sender {
             queue_open: true,
             past,
             behind: VecDeque::new(),
+            hurried: None,
             commands,
-            lanes: Lanes::new(Held::request_bytes),
-            backlog: Backlog::new(bytes_max, Arc::clone(&metrics)),
+            lanes: Lanes::new(Held::request_bytes, Held::merges),
+            backlog: Backlog::new(bytes_max, spool, Arc::clone(&metrics)),
             transport,
             target,
             flights: JoinSet::new(),
+            syncs: JoinSet::new(),
             successes: 0,
             outage: None,
             was_down: Duration::ZERO,
@@ -161,13 +183,17 @@ impl Sender {
     }
 
     async fn send_all(mut self, mut stop: Stop) {
+        self.allow_past(false);
         loop {
             self.take_waiting().await;
+            self.read_back();
             self.start();
-            if !self.queue_open && self.lanes.is_empty() {
-                return;
+            self.end_turn();
+            if self.is_done() {
+                break;
             }
             let next_try = self.next_try();
+            let next_tick = self.backlog.spool().and_then(|spool| spool.next_tick());
             tokio::select! {
                 biased;
                 () = deadline(&mut stop) => break,
@@ -182,8 +208,15 @@ impl Sender {
                     Some(write) => self.push(write),
                     None => self.hurry(),
                 },
+                Some(synced) = self.syncs.join_next() => {
+                    let (commit, ended) = synced.expect("a sync neither panics nor is cancelled");
+                    if let Some(spool) = self.backlog.spool() {
+                        spool.committed(commit, ended);
+                    }
+                }
                 () = self.past.changed() => {}
                 () = sleep_until(next_try), if next_try.is_some() => {}
+                () = sleep_until(next_tick), if next_tick.is_some() => {}
             }
         }
         self.give_up().await;
@@ -203,33 +236,19 @@ impl Sender {
         drop(tokio_uring::no_op().await);
     }
 
-    /// Goes on with what a front could not deliver, and with what waited for it.
-    fn take_past(&mut self) {
-        if let Some(Failed { write, flight }) = self.past.take_failed() {
-            self.lanes.insert_in_flight(&flight.destination, Held::new(write));
-            self.land(flight);
-        }
-        while let Some(write) = self.behind.pop_front() {
-            if self.past.holds(&write.destination) {
-                return self.behind.push_front(write);
-            }
-            self.enter(write);
-        }
-    }
-
     fn push(&mut self, write: Write) {
         self.take_past();
-        if self.past.holds(&write.destination) {
+        let place = Arc::new(write.destination.place());
+        if self.past.holds(&place) {
             self.behind.push_back(write);
         } else {
-            self.enter(write);
+            self.enter(place, write);
         }
     }
 
-    fn enter(&mut self, write: Write) {
-        if let Some(held) = self.keep_new(Held::new(write)) {
-            let destination = Arc::clone(&held.write.destination);
-            self.lanes.push(&destination, held);
+    fn enter(&mut self, place: Arc<Destination>, write: Write) {
+        if let Some(held) = self.keep_new(&place, Held::new(write)) {
+            self.lanes.push(&place, held);
         }
     }
 
@@ -247,8 +266,12 @@ impl Sender {
             flushed.bytes += held.write.batch.bytes().len() as u64;
             self.backlog.settle(held, Outcome::Dropped(Drop::Flushed));
         }
+        let (writes, lines, bytes) = self.backlog.flush_disk();
+        flushed.writes += writes;
+        flushed.lines += lines;
+        flushed.bytes += bytes;
         self.suspicion = None;
-        self.ailments.retain(|destination, _| self.lanes.contains(destination));
+        self.ailments.retain(|place, _| self.lanes.contains(place));
         self.publish();
         let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
         tracing::warn!(relay, backend, lines = flushed.lines, "flushed: what waited is dropped");
@@ -274,20 +297,22 @@ impl Sender {
     }
 
     fn start_next(&mut self) {
-        if let Some(destination) = self.lanes.start(self.target.batch_bytes_max as u64) {
-            self.launch(destination);
+        if let Some(place) = self.lanes.start(self.target.batch_bytes_max as u64) {
+            self.launch(place);
         }
     }
 
     /// Sends what the lanes have put in flight.
-    fn launch(&mut self, destination: Arc<Destination>) {
-        let flight = self.lanes.flight(&destination);
+    fn launch(&mut self, place: Arc<Destination>) {
+        let flight = self.lanes.flight(&place);
+        let destination = Arc::clone(&flight[0].write.destination);
         let frames = flight.iter().map(|held| held.write.batch.to_body()).collect();
         let transport = Rc::clone(&self.transport);
         self.flights.spawn_local(async move {
             let started = Instant::now();
-            let ended = transport.send(&destination, frames).await;
-            Flight { destination, ended, started }
+            let again = Cell::new(false);
+            let ended = transport.send(&destination, frames, &again).await;
+            Flight { place, ended, started, again: again.get() }
         });
     }
 
@@ -306,6 +331,7 @@ impl Sender {
     /// Nothing new comes, and time is short: what waits for its time is tried now.
     fn hurry(&mut self) {
         self.queue_open = false;
+        self.hurried = Some(Instant::now());
         if let Some(outage) = &mut self.outage {
             outage.until = Instant::now();
         }
@@ -324,6 +350,11 @@ impl Sender {
     }
 
     fn count(&self, flight: &Flight) {
+        if flight.again {
+            self.metrics.backlog.retries.add(1);
+            self.metrics.requests[STATUS_CLASSES].add(1);
+            self.count_resent(&flight.place);
+        }
         let class = match &flight.ended {
             Ok(reply) => status_class(reply.refusal.status),
             // Nothing was sent.
@@ -333,31 +364,6 @@ impl Sender {
         self.metrics.requests[class].add(1);
         if class < STATUS_CLASSES {
             self.metrics.latency.record(flight.started.elapsed());
-        }
-    }
-
-    /// The deadline has passed: drops what is left, counted, and ends the requests in flight.
-    async fn give_up(mut self) {
-        let (lines, bytes) = (self.metrics.owed.backlog_lines(), self.metrics.owed.backlog_bytes());
-        if lines > 0 {
-            let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
-            tracing::warn!(relay, backend, lines, bytes, "the backlog is dropped at shutdown");
-        }
-        let behind = std::mem::take(&mut self.behind).into_iter().map(Held::new);
-        for held in self.lanes.drain().chain(behind) {
-            self.backlog.settle(held, Outcome::Dropped(Drop::Shutdown));
-        }
-        self.publish();
-        self.flights.shutdown().await;
-        // The fronts let go of the queue at the deadline too; what they push until then counts.
-        let drop_rest = async {
-            while let Some(write) = self.queue.pop().await {
-                self.backlog.settle(Held::new(write), Outcome::Dropped(Drop::Shutdown));
-            }
-        };
-        drop(timeout(FRONTS_TIMEOUT, drop_rest).await);
-        if let Some(Failed { write, .. }) = self.past.take_failed() {
-            self.backlog.settle(Held::new(write), Outcome::Dropped(Drop::Shutdown));
         }
     }
 }

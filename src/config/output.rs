@@ -4,9 +4,11 @@ use super::address::{self, Location};
 use super::check::count;
 use super::outside::Outside;
 use super::raw::Section;
-use super::schema::{BACKLOG_ONLY, HTTP_ONLY};
+use super::schema::{self, BACKLOG_ONLY, SPOOL_ONLY};
 use super::security;
-use super::{Backlog, Database, DeadLetters, Dialect, HttpTarget, Output, Target, UdpTarget};
+use super::{
+    Backlog, Database, DeadLetters, Dialect, Fsync, HttpTarget, Output, Spool, Target, UdpTarget,
+};
 use std::sync::Arc;
 
 /// Each output has a queue and threads of its own.
@@ -87,7 +89,7 @@ fn all<'a>(
 }
 
 fn udp_target(section: Section<'_>, location: &str) -> Option<UdpTarget> {
-    for key in HTTP_ONLY.into_iter().filter(|key| section.has(key)) {
+    for key in schema::http_only().filter(|key| section.has(key)) {
         section.wrong(
             key,
             "has no use for an output by UDP; remove it, or write the location as a URL",
@@ -225,7 +227,30 @@ fn backlog(section: Section<'_>) -> Option<Backlog> {
         bytes_max: section.integer("dead-letter-size-mb") * MIB,
     });
     let delay_max = section.duration("max-delay-interval");
-    Some(Backlog { bytes_max, delay_max, keep_refused, dead_letters })
+    Some(Backlog { bytes_max, delay_max, keep_refused, dead_letters, spool: spool(section) })
+}
+
+/// `None` without a directory. A wrong value is reported, and yields something nevertheless.
+fn spool(section: Section<'_>) -> Option<Spool> {
+    let Some(dir) = section.text("spool-dir") else {
+        for key in SPOOL_ONLY.into_iter().filter(|key| section.has(key)) {
+            section.wrong(key, "has no use without a spool; give `spool-dir`, or remove it");
+        }
+        return None;
+    };
+    let fsync = match section.text("fsync") {
+        None | Some("interval") => Fsync::Interval,
+        Some("always") => Fsync::Always,
+        Some("never") => Fsync::Never,
+        Some(_) => {
+            let wrong = "is not known; give \"always\", \"interval\" or \"never\"";
+            section.wrong("fsync", wrong);
+            Fsync::Interval
+        }
+    };
+    let age_max = Some(section.duration("spool-max-age")).filter(|age| !age.is_zero());
+    let bytes_max = section.integer("spool-size-mb") * MIB;
+    Some(Spool { dir: dir.into(), bytes_max, age_max, fsync })
 }
 
 /// The endpoints of a backend.

@@ -115,6 +115,10 @@ pub(super) static HTTP_OUTPUT: Table = Table {
         ON_REFUSED,
         DEAD_LETTER_DIR,
         DEAD_LETTER_SIZE,
+        SPOOL_DIR,
+        SPOOL_SIZE,
+        SPOOL_MAX_AGE,
+        FSYNC,
         SKIP_TLS,
         CA_FILE,
         CLIENT_PEM,
@@ -153,8 +157,7 @@ pub(super) static UDP_OUTPUT: Table = Table {
         text("name"),
         text("location"),
         QUEUE_SIZE,
-        // 65507 is the largest payload of a UDP datagram over IPv4.
-        or_zero("mtu", 1_024, 64, 65_507),
+        MTU,
         TYPE,
         text("database"),
         text("retention-policy"),
@@ -169,6 +172,10 @@ pub(super) static UDP_OUTPUT: Table = Table {
         ON_REFUSED,
         DEAD_LETTER_DIR,
         DEAD_LETTER_SIZE,
+        SPOOL_DIR,
+        SPOOL_SIZE,
+        SPOOL_MAX_AGE,
+        FSYNC,
         SKIP_TLS,
         CA_FILE,
         CLIENT_PEM,
@@ -193,38 +200,27 @@ pub(super) static FILTER: Table = Table {
 
 /// Keys that only an output with a backlog has a use for. `max-delay-interval` is not among them:
 /// the Go relay's sample files give it without a buffer.
-pub(super) const BACKLOG_ONLY: [&str; 3] =
-    [ON_REFUSED.name, DEAD_LETTER_DIR.name, DEAD_LETTER_SIZE.name];
-
-/// Keys of a `[[udp.output]]` that only an output by HTTP has a use for.
-pub(super) const HTTP_ONLY: [&str; 23] = [
-    TYPE.name,
-    "database",
-    "retention-policy",
-    ORG.name,
-    BUCKET.name,
-    ENDPOINTS_KEY.name,
-    TIMEOUT.name,
-    MAX_BATCH.name,
-    MAX_IN_FLIGHT.name,
-    BUFFER_SIZE.name,
-    MAX_DELAY.name,
+pub(super) const BACKLOG_ONLY: [&str; 7] = [
     ON_REFUSED.name,
     DEAD_LETTER_DIR.name,
     DEAD_LETTER_SIZE.name,
-    SKIP_TLS.name,
-    CA_FILE.name,
-    CLIENT_PEM.name,
-    USERNAME.name,
-    PASSWORD.name,
-    PASSWORD_ENV.name,
-    TOKEN.name,
-    TOKEN_ENV.name,
-    CONTENT_ENCODING.name,
+    SPOOL_DIR.name,
+    SPOOL_SIZE.name,
+    SPOOL_MAX_AGE.name,
+    FSYNC.name,
 ];
 
+/// Keys that only an output with a spool has a use for.
+pub(super) const SPOOL_ONLY: [&str; 3] = [SPOOL_SIZE.name, SPOOL_MAX_AGE.name, FSYNC.name];
+
+/// Keys of a `[[udp.output]]` that only an output by HTTP has a use for.
+pub(super) fn http_only() -> impl Iterator<Item = &'static str> {
+    let names = UDP_OUTPUT.keys.iter().map(|key| key.name);
+    names.filter(|name| !["name", "location", QUEUE_SIZE.name, MTU.name].contains(name))
+}
+
+const MAX_CONNECTIONS: usize = 4_096;
 /// Defaults that `[admin]` has too.
-pub(super) const MAX_CONNECTIONS: usize = 4_096;
 pub(super) const HEADER_TIMEOUT: Duration = secs(10);
 pub(super) const IDLE_TIMEOUT: Duration = secs(75);
 pub(super) const MAX_HEADER_KIB: usize = 16;
@@ -239,6 +235,8 @@ const BUCKET: Key = text("bucket");
 pub(super) const SECRETS: [&str; 2] = [PASSWORD.name, TOKEN.name];
 
 const QUEUE_SIZE: Key = integer("queue-size-mb", 16, 1, 65_536);
+// 65507 is the largest payload of a UDP datagram over IPv4.
+const MTU: Key = or_zero("mtu", 1_024, 64, 65_507);
 const ENDPOINTS_KEY: Key = Key { name: "endpoints", kind: Kind::Table(&ENDPOINTS) };
 const TIMEOUT: Key = duration("timeout", secs(10), Duration::from_millis(1), secs(3_600));
 const MAX_BATCH: Key = or_zero("max-batch-kb", 512, 1, 65_536);
@@ -249,6 +247,11 @@ const MAX_DELAY: Key =
 const ON_REFUSED: Key = text("on-refused");
 const DEAD_LETTER_DIR: Key = text("dead-letter-dir");
 const DEAD_LETTER_SIZE: Key = integer("dead-letter-size-mb", 16, 1, 65_536);
+const SPOOL_DIR: Key = text("spool-dir");
+const SPOOL_SIZE: Key = integer("spool-size-mb", 1_024, 8, 1_048_576);
+const SPOOL_MAX_AGE: Key = duration("spool-max-age", Duration::ZERO, Duration::ZERO, SPOOL_AGE_MAX);
+const SPOOL_AGE_MAX: Duration = secs(10 * 366 * 86_400);
+const FSYNC: Key = text("fsync");
 const SKIP_TLS: Key = Key { name: "skip-tls-verification", kind: Kind::Boolean };
 
 const CA_FILE: Key = text("ca-file");

@@ -1,8 +1,8 @@
 //! What a configuration would run, for `-check` and for the log at start.
 
 use super::{
-    Ack, Backlog, Config, Connections, Dialect, HttpListener, HttpTarget, Output, Rate, Target,
-    UdpListener, duration,
+    Ack, Backlog, Config, Connections, Dialect, Fsync, HttpListener, HttpTarget, Output, Rate,
+    Spool, Target, UdpListener, duration,
 };
 use crate::tls::{ClientFiles, ServerFiles};
 use std::fmt;
@@ -191,7 +191,7 @@ fn http_target(f: &mut fmt::Formatter<'_>, target: &HttpTarget) -> fmt::Result {
 }
 
 fn backlog_of(f: &mut fmt::Formatter<'_>, backlog: &Backlog) -> fmt::Result {
-    let Backlog { bytes_max, delay_max, keep_refused, dead_letters } = backlog;
+    let Backlog { bytes_max, delay_max, keep_refused, dead_letters, spool } = backlog;
     write!(f, ", backlog {} MiB, ", bytes_max / MIB_U64)?;
     write!(f, "tried again at least every {}", duration::show(*delay_max))?;
     if !keep_refused {
@@ -201,7 +201,21 @@ fn backlog_of(f: &mut fmt::Formatter<'_>, backlog: &Backlog) -> fmt::Result {
         let mib = letters.bytes_max / MIB_U64;
         write!(f, ", dead letters to {} up to {mib} MiB", letters.dir.display())?;
     }
-    Ok(())
+    spool.as_ref().map_or(Ok(()), |spool| spool_of(f, spool))
+}
+
+fn spool_of(f: &mut fmt::Formatter<'_>, spool: &Spool) -> fmt::Result {
+    let Spool { dir, bytes_max, age_max, fsync } = spool;
+    write!(f, ", spool in {} up to {} MiB", dir.display(), bytes_max / MIB_U64)?;
+    if let Some(age) = age_max {
+        write!(f, " and {} of age", duration::show(*age))?;
+    }
+    let when = match fsync {
+        Fsync::Always => "before each answer",
+        Fsync::Interval => "once a second",
+        Fsync::Never => "by the kernel alone",
+    };
+    write!(f, ", synced {when}")
 }
 
 fn client_files(f: &mut fmt::Formatter<'_>, files: &ClientFiles) -> fmt::Result {

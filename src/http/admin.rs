@@ -4,11 +4,10 @@
 
 use super::Front;
 use super::answer::{self, Answer, Form};
-use super::body;
+use super::body::{self, Coming};
 use crate::config::Target;
 use crate::control::{Asked, Command, Query, Told};
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
@@ -28,12 +27,7 @@ const WORDS_BYTES_MAX: usize = 4 * 1024;
 
 /// Answers a request for `/admin`: 204 if every backend took the query, otherwise what became of
 /// it at each, with the worst status.
-pub(super) async fn answer(
-    front: &Front,
-    head: &Parts,
-    body: &mut Incoming,
-    peer: IpAddr,
-) -> Answer {
+pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, peer: IpAddr) -> Answer {
     if let Some(refusal) = refusal(front, head, peer) {
         return refusal;
     }

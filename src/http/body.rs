@@ -5,12 +5,14 @@
 //! Does not look at what a body says.
 
 use super::answer::{Answer, Form};
+use super::watch::Watch;
 use flate2::bufread::MultiGzDecoder;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use hyper::http::HeaderValue;
+use std::cell::Cell;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -173,10 +175,30 @@ impl Drop for Held {
     }
 }
 
+/// A body on its way in.
+pub(super) struct Coming<'a> {
+    body: &'a mut Incoming,
+    watch: &'a Watch,
+    whole: &'a Cell<bool>,
+}
+
+impl<'a> Coming<'a> {
+    /// `watch` learns when no more of it is read, and `whole` is set if that is at its end.
+    pub(super) fn new(body: &'a mut Incoming, watch: &'a Watch, whole: &'a Cell<bool>) -> Self {
+        Self { body, watch, whole }
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.watch.body_came();
+    }
+}
+
 /// Reads a body to its end, at most `bytes_max` bytes as sent and as inflated.
 pub(super) async fn read(
     headers: &HeaderMap,
-    body: &mut Incoming,
+    body: Coming<'_>,
     budget: &Arc<Budget>,
     bytes_max: usize,
 ) -> Result<Held, Unreadable> {
@@ -187,11 +209,11 @@ pub(super) async fn read(
 
 /// Reads a body to its end, at most `bytes_max` bytes, whatever its encoding.
 pub(super) async fn read_as_sent(
-    body: &mut Incoming,
+    body: Coming<'_>,
     budget: &Arc<Budget>,
     bytes_max: usize,
 ) -> Result<Held, Unreadable> {
-    let announced = body.size_hint().exact();
+    let announced = body.body.size_hint().exact();
     if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
         return Err(Unreadable::TooLarge(bytes_max));
     }
@@ -199,9 +221,12 @@ pub(super) async fn read_as_sent(
     let expected = announced.and_then(|bytes| usize::try_from(bytes).ok()).map(|n| n + 1);
     let mut held = Held::new(budget, expected);
     loop {
-        let frame = match tokio::time::timeout(IDLE_MAX, body.frame()).await {
+        let frame = match tokio::time::timeout(IDLE_MAX, body.body.frame()).await {
             Err(_) => return Err(Unreadable::Stalled),
-            Ok(None) => break,
+            Ok(None) => {
+                body.whole.set(true);
+                break;
+            }
             Ok(Some(Err(error))) => return Err(Unreadable::CutOff(error.to_string())),
             Ok(Some(Ok(frame))) => frame,
         };

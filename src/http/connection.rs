@@ -3,12 +3,16 @@
 //! Called by `http::run`, once per listening socket. An operation in flight is never dropped: its
 //! socket is shut down and it is waited for, so that no buffer is freed under the kernel.
 
-use super::watch::{Place, Watch, Watched, Watches};
+use super::places::Places;
+use super::watch::{Patience, Place, Watch, Watched, Watches};
 use super::{Front, Site};
 use crate::config::Connections;
 use crate::stop::Stop;
-use crate::stream::Socket;
+use crate::stream::{self, Peer, Socket};
 use crate::tls::Wire;
+use hyper::Request;
+use hyper::body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use std::cell::Cell;
@@ -18,13 +22,17 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, sleep_until};
 use tokio_uring::net::TcpListener;
 
-/// Bytes that hyper gathers of a body before it hands them on.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that hyper gathers of a body before it hands them on. An idle connection may keep them.
+const BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// The head of an answer, and what tasks and parsers hold.
+const HYPER_BYTES: usize = 16 * 1024;
+/// A record of TLS in each direction, and what rustls gathers.
+const TLS_BYTES: usize = 96 * 1024;
 /// How often a listener whose connections are all open looks for one that can make room.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// How long and for how many bytes a client may go on sending what was refused already.
@@ -34,6 +42,8 @@ const LINGER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Failed accepts are logged at most this often.
 const WARN_PAUSE: Duration = Duration::from_secs(1);
+/// How often a client that waits for its answer is looked after.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// At the drain deadline the backends answer for what is left: clients still get to know.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -42,7 +52,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub(super) async fn accept(
     socket: std::net::TcpListener,
     site: Rc<Site>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 ) -> io::Result<()> {
     // io_uring waits by itself; on a non-blocking socket it would answer EAGAIN instead.
     socket.set_nonblocking(false)?;
@@ -53,18 +63,21 @@ pub(super) async fn accept(
     let mut warned = None;
     while !stop.requested() {
         let mut accepting = pin!(listener.accept());
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait() => {
-                refuse_connections(&closer);
-                accepting.await
+        let accepted = loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait() => {
+                    refuse_connections(&closer);
+                    break accepting.await;
+                }
+                accepted = &mut accepting => break accepted,
+                () = places.asked() => places.obey(|| watches.make_room()),
             }
-            accepted = &mut accepting => accepted,
         };
         match accepted {
             Ok((tcp, peer)) => {
                 site.count(|metrics| metrics.connections.add(1));
-                let socket = Socket::new(tcp);
+                let socket = Socket::of_client(tcp);
                 let Some(room) = room(&places, &watches, &mut stop).await else {
                     socket.close().await;
                     break;
@@ -95,23 +108,20 @@ fn refuse_connections(listener: &std::net::TcpListener) {
 }
 
 /// Waits for a place. While there is none, connections that have waited longest for a request
-/// make room, so that idle ones, however many, keep nobody out. `None` if a stop is requested.
-async fn room(
-    places: &Arc<Semaphore>,
-    watches: &Watches,
-    stop: &mut Stop,
-) -> Option<OwnedSemaphorePermit> {
+/// make room, on this thread or another, so that idle ones, however many, keep nobody out. `None`
+/// if a stop is requested.
+async fn room(places: &Places, watches: &Watches, stop: &mut Stop) -> Option<OwnedSemaphorePermit> {
     loop {
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+        if let Some(place) = places.try_take() {
             return Some(place);
         }
-        watches.make_room();
+        if !watches.make_room() {
+            places.ask();
+        }
         tokio::select! {
             biased;
             _ = stop.wait() => return None,
-            place = Arc::clone(places).acquire_owned() => {
-                return Some(place.expect("it is never closed"));
-            }
+            place = places.take() => return Some(place),
             () = sleep(ROOM_PAUSE) => {}
         }
     }
@@ -125,15 +135,15 @@ async fn serve(
     room: OwnedSemaphorePermit,
 ) {
     let mut stop = site.stop.clone();
-    if let Some(wire) = shake_hands(&socket, &site, &mut stop).await {
+    if let Some(wire) = shake_hands(&socket, &site, &place.watch, &mut stop).await {
         exchange(&socket, wire, peer, &site, &place.watch).await;
     }
     socket.close().await;
     drop(room);
 }
 
-/// The connection's bytes; `None` if no TLS came about, or a stop was requested meanwhile.
-async fn shake_hands(socket: &Socket, site: &Site, stop: &mut Stop) -> Option<Wire> {
+/// The connection's bytes; `None` if no TLS came about, or room or a stop was wanted meanwhile.
+async fn shake_hands(socket: &Socket, site: &Site, watch: &Watch, stop: &mut Stop) -> Option<Wire> {
     let Some((front, acceptor)) = site.front.as_ref().and_then(Front::tls) else {
         return Some(Wire::Plain(socket.stream()));
     };
@@ -146,7 +156,12 @@ async fn shake_hands(socket: &Socket, site: &Site, stop: &mut Stop) -> Option<Wi
             Ok(wire) => return Some(wire),
             Err(why) => why,
         },
+        () = watch.room_wanted() => {
+            front.metrics.expired.add(1);
+            return None;
+        }
     };
+    watch.ending();
     front.metrics.handshakes_failed.add(1);
     acceptor.tell(&front.config.name, &why);
     // Else a client that has sent more would lose the alert that says why.
@@ -156,13 +171,18 @@ async fn shake_hands(socket: &Socket, site: &Site, stop: &mut Stop) -> Option<Wi
 
 async fn exchange(socket: &Socket, wire: Wire, peer: IpAddr, site: &Site, watch: &Rc<Watch>) {
     let unread = Cell::new(false);
-    let service = service_fn(|request| {
-        watch.busy();
-        let answer = site.respond(request, peer, &unread);
+    let service = service_fn(|request: Request<Incoming>| {
+        watch.head_came(!request.body().is_end_stream());
+        let answer = site.respond(request, peer, watch, &unread);
         async {
-            let answer = answer.await;
-            watch.idle();
-            answer
+            tokio::select! {
+                biased;
+                answer = answer => {
+                    watch.idle();
+                    Ok(answer)
+                }
+                gone = client_gone(socket, watch) => Err(gone),
+            }
         }
     });
     let mut stop = site.stop.clone();
@@ -173,16 +193,25 @@ async fn exchange(socket: &Socket, wire: Wire, peer: IpAddr, site: &Site, watch:
         tokio::select! {
             biased;
             served = connection.as_mut() => served,
-            () = watch.expired(&site.limits) => {
+            () = watch.expired(Patience::running(&site.limits)) => {
                 site.count(|metrics| metrics.expired.add(1));
                 Ok(())
             }
             deadline = stop.wait() => {
                 connection.as_mut().graceful_shutdown();
-                timeout_at((deadline + FAREWELL).into(), connection).await.unwrap_or(Ok(()))
+                tokio::select! {
+                    biased;
+                    served = connection => served,
+                    () = watch.expired(Patience::STOPPING) => {
+                        site.count(|metrics| metrics.expired.add(1));
+                        Ok(())
+                    }
+                    () = sleep_until((deadline + FAREWELL).into()) => Ok(()),
+                }
             }
         }
     };
+    watch.ending();
     if served.is_err_and(|error| error.is_parse()) {
         site.count(|metrics| metrics.unreadable.add(1));
     }
@@ -191,13 +220,42 @@ async fn exchange(socket: &Socket, wire: Wire, peer: IpAddr, site: &Site, watch:
     }
 }
 
+/// The client closed its connection before it had its answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the client is gone")]
+struct Gone;
+
+/// Ends when nobody is there any more who could get an answer. A client that has merely said that
+/// it sends nothing more may be waiting, or gone: it waits until others need its place.
+async fn client_gone(socket: &Socket, watch: &Watch) -> Gone {
+    loop {
+        sleep(LOOK_PAUSE).await;
+        match socket.peer() {
+            Peer::There => {}
+            Peer::Finished => watch.left(),
+            Peer::Gone => return Gone,
+        }
+    }
+}
+
+/// Bytes that one connection may hold at most, beside the body of its request and its answer.
+pub(crate) fn bytes_max(limits: &Connections, tls: bool) -> usize {
+    // hyper reads into one buffer while it may still hold the one before.
+    let hyper = 2 * buffer_bytes_max(limits) + HYPER_BYTES;
+    stream::CLIENT_BYTES_MAX + hyper + if tls { TLS_BYTES } else { 0 }
+}
+
+fn buffer_bytes_max(limits: &Connections) -> usize {
+    BUFFER_BYTES_MAX.max(limits.head_bytes_max + BUFFER_BYTES_MAX / 2)
+}
+
 fn builder(limits: &Connections) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         // The watch does that.
         .header_read_timeout(None)
         .max_header_size(limits.head_bytes_max)
-        .max_buf_size(BUFFER_BYTES_MAX.max(limits.head_bytes_max + BUFFER_BYTES_MAX / 2))
+        .max_buf_size(buffer_bytes_max(limits))
         // As Go spells them, for scripts that look for them with these capitals.
         .title_case_headers(true)
         // A client that has nothing more to send still waits for its answer.

@@ -5,11 +5,11 @@
 //! never merged with anything, and has books of its own.
 
 use super::answer::{self, Answer, Form};
-use super::{Front, body, query, write};
+use super::body::{self, Coming};
+use super::{Front, query, write};
 use crate::batch::Batch;
 use crate::write::{Api, Destination};
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(super) const PATH: &str = "/api/v1/prom/write";
 
 /// Answers a request for `/api/v1/prom/write`.
-pub(super) async fn answer(front: &Front, head: &Parts, body: &mut Incoming) -> Answer {
+pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>) -> Answer {
     match head.method {
         Method::POST => {}
         Method::OPTIONS => return answer::status(StatusCode::NO_CONTENT),

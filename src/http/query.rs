@@ -7,6 +7,13 @@
 use crate::timestamp::Precision;
 use form_urlencoded::{byte_serialize, parse};
 
+/// Bytes of a query. With what the relay adds, and written for the other API, a request for a
+/// backend must stay below the 65 534 bytes that hyper allows a URI: else the backend would seem
+/// to fail for it, and keep it in its backlog for ever.
+const QUERY_BYTES_MAX: usize = 40 * 1024;
+/// Bytes of a database, retention policy or bucket, of which three may come of each.
+const NAME_BYTES_MAX: usize = 4 * 1024;
+
 /// The parameters of a `/write`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Query {
@@ -30,6 +37,10 @@ pub(super) enum BadQuery {
     NoDatabase,
     #[error("bucket is required: add bucket=NAME to the query")]
     NoBucket,
+    #[error("the query is longer than {QUERY_BYTES_MAX} bytes: leave out what is not needed")]
+    TooLong,
+    #[error("{0} is longer than {NAME_BYTES_MAX} bytes: use a shorter name")]
+    LongName(&'static str),
     #[error("invalid precision '{0}': use n, u, ms, s, m or h")]
     Precision(String),
     #[error("invalid precision '{0}': use ns, us, ms or s")]
@@ -38,6 +49,7 @@ pub(super) enum BadQuery {
 
 /// Reads the query string of a write.
 pub(super) fn read(query: &str, default_rp: Option<&str>) -> Result<Query, BadQuery> {
+    check_length(query, ["db", "rp"])?;
     let first = |name| first(query, name);
     if first("db").unwrap_or_default().is_empty() {
         return Err(BadQuery::NoDatabase);
@@ -57,6 +69,7 @@ pub(super) fn read(query: &str, default_rp: Option<&str>) -> Result<Query, BadQu
 
 /// Reads the query string of a write of InfluxDB 2.
 pub(super) fn read_v2(query: &str) -> Result<QueryV2, BadQuery> {
+    check_length(query, ["bucket", "bucket"])?;
     let bucket =
         first(query, "bucket").filter(|bucket| !bucket.is_empty()).ok_or(BadQuery::NoBucket)?;
     let precision = match &*first(query, "precision").unwrap_or_default() {
@@ -67,6 +80,18 @@ pub(super) fn read_v2(query: &str) -> Result<QueryV2, BadQuery> {
         other => return Err(BadQuery::PrecisionV2(shown(other))),
     };
     Ok(QueryV2 { precision, bucket })
+}
+
+fn check_length(query: &str, names: [&'static str; 2]) -> Result<(), BadQuery> {
+    if query.len() > QUERY_BYTES_MAX {
+        return Err(BadQuery::TooLong);
+    }
+    if query.len() <= NAME_BYTES_MAX {
+        // Nothing decodes to more than its own length.
+        return Ok(());
+    }
+    let long = |name: &&str| first(query, name).is_some_and(|value| value.len() > NAME_BYTES_MAX);
+    names.into_iter().find(long).map_or(Ok(()), |name| Err(BadQuery::LongName(name)))
 }
 
 /// As in Go, the first of several values counts.
@@ -128,6 +153,20 @@ mod tests {
         }
         let bad = read("db=a&precision=days", None);
         assert_eq!(bad, Err(BadQuery::Precision("days".into())));
+    }
+
+    #[test]
+    fn refuses_what_makes_no_request_for_a_backend() {
+        let name = "%80".repeat(1_400);
+        for key in ["db", "rp"] {
+            let query = format!("db=a&{key}={name}").replace("db=a&db", "db");
+            assert_eq!(read(&query, None), Err(BadQuery::LongName(key)));
+        }
+        assert_eq!(read_v2(&format!("bucket={name}")), Err(BadQuery::LongName("bucket")));
+        let query = format!("db=a&x={}", "y".repeat(QUERY_BYTES_MAX));
+        assert_eq!(read(&query, None), Err(BadQuery::TooLong));
+        assert_eq!(read_v2(&query), Err(BadQuery::TooLong));
+        assert!(read(&query[..QUERY_BYTES_MAX], None).is_ok());
     }
 
     #[test]

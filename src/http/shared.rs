@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Form};
 use super::body::Budget;
+use super::places::Places;
 use crate::config::{HttpListener, Rate};
 use crate::rate_limit::RateLimit;
 use hyper::StatusCode;
@@ -9,7 +10,6 @@ use hyper::header::RETRY_AFTER;
 use hyper::http::HeaderValue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 
 /// The bounds of one listener. Each of its threads has a clone.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Shared {
     /// What the bodies being read may hold together.
     pub bodies: Arc<Budget>,
     /// A place for each connection that may be open.
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Arc<Places>,
     requests: Option<Arc<RateLimit>>,
     lines: Option<Arc<RateLimit>>,
 }
@@ -30,7 +30,7 @@ impl Shared {
             |rate: Rate| Arc::new(RateLimit::new(rate.per_second, rate.burst, Instant::now()));
         Self {
             bodies: Arc::new(Budget::new(config.bodies_bytes_max)),
-            places: Arc::new(Semaphore::new(config.connections.open_max)),
+            places: Arc::new(Places::new(config.connections.open_max)),
             requests: config.request_rate.map(limit),
             lines: config.line_rate.map(limit),
         }

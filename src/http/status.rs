@@ -38,8 +38,9 @@ fn of(output: &Output, metrics: &Backend) -> Value {
     let mut status = json!({
         "location": location,
         "queue": {
-            "lines": metrics.owed.lines(),
-            "bytes": metrics.owed.bytes(),
+            // The two are read one after the other, and may both change meanwhile.
+            "lines": metrics.owed.lines().saturating_sub(metrics.owed.backlog_lines()),
+            "bytes": metrics.owed.queue_bytes(),
             "bytes-max": output.queue_bytes_max,
         },
         "lines": {
@@ -55,6 +56,29 @@ fn of(output: &Output, metrics: &Backend) -> Value {
         status["maxSize"] = backlog.bytes_max.into();
         status["size"] = metrics.owed.backlog_bytes().into();
         status["state"] = state.label().into();
+        status["backlog"] = json!({
+            "lines": metrics.owed.backlog_lines(),
+            "bytes": metrics.owed.backlog_bytes(),
+            "bytes-max": backlog.bytes_max,
+            "oldest": metrics.backlog.oldest_s(),
+            "since": metrics.backlog.since_s(),
+            "retries": metrics.backlog.retries.get(),
+        });
+        if let Some(spool) = &backlog.spool {
+            status["spool"] = json!({
+                "bytes": metrics.spool.bytes(),
+                "bytes-max": spool.bytes_max,
+                "restored": metrics.spool.restored.get(),
+                "damaged": metrics.spool.damaged.get(),
+                "errors": metrics.spool.errors.get(),
+            });
+        }
+        if let Some(letters) = &backlog.dead_letters {
+            status["dead-letters"] = json!({
+                "lines": metrics.backlog.dead_letters.get(),
+                "dir": letters.dir,
+            });
+        }
     }
     status
 }

@@ -127,7 +127,9 @@ fn a_refused_body_that_is_still_coming_does_not_take_the_answer_away() {
     let head = "POST /write?db=a HTTP/1.1\r\nHost: r\r\nContent-Length: 8000000\r\n\r\n";
     client.write_all(head.as_bytes()).expect("the front reads");
     client.write_all(&vec![b'x'; 8_000_000]).expect("it is thrown away, not reset");
-    assert_eq!(reply(&mut client).status, 413);
+    let refused = reply(&mut client);
+    assert_eq!(refused.status, 413);
+    assert!(refused.head.contains("connection: close"), "{refused:?}");
     assert_eq!(client.read(&mut [0]).expect("an orderly end"), 0);
     front.stop();
 }

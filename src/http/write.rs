@@ -5,7 +5,7 @@
 
 use super::ack::{self, Failure};
 use super::answer::{self, Answer, Form};
-use super::body::{self, Unreadable};
+use super::body::{self, Coming, Unreadable};
 use super::points::{self, Points};
 use super::query::{self, BadQuery};
 use super::{Front, refusal};
@@ -14,7 +14,6 @@ use crate::fanout::Answers;
 use crate::timestamp::Precision;
 use crate::write::{Api, Destination};
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, RETRY_AFTER};
 use hyper::http::{HeaderValue, request::Parts};
 use hyper::{Method, StatusCode};
@@ -24,7 +23,7 @@ pub(super) const PATH: &str = "/write";
 pub(super) const PATH_V2: &str = "/api/v2/write";
 
 /// Answers a request for one of the two paths, as clients of that API expect it.
-pub(super) async fn answer(front: &Front, head: &Parts, body: &mut Incoming, form: Form) -> Answer {
+pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, form: Form) -> Answer {
     match head.method {
         Method::POST => {}
         Method::OPTIONS => return answer::status(StatusCode::NO_CONTENT),
@@ -100,7 +99,7 @@ fn parameters(front: &Front, head: &Parts, form: Form) -> Result<Parameters, Bad
 async fn read(
     front: &Front,
     head: &Parts,
-    body: &mut Incoming,
+    body: Coming<'_>,
     precision: Precision,
 ) -> Result<Points, Unreadable> {
     let body =

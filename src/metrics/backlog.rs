@@ -10,6 +10,9 @@ pub struct Backlog {
     pub lines: Counter,
     /// Requests that failed and are tried again.
     pub retries: Counter,
+    /// Lines that are sent again because the answer to a request that held them was lost: the
+    /// backend may have them twice.
+    pub resent: Counter,
     /// Lines written to the dead-letter file.
     pub dead_letters: Counter,
     state: AtomicU8,

@@ -27,6 +27,16 @@ impl Gauge {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// So many less.
+    pub fn sub(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
     /// One less.
     pub fn decrement(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);

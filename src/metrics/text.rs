@@ -88,6 +88,13 @@ fn http(text: &mut Text, registry: &Registry) {
             text.sample(name, &[("listener", &listener.name)], sum);
         }
     }
+    let name = "tls_certificate_expiry_timestamp_seconds";
+    text.family(name, "gauge", "When the listener's certificate expires, since the epoch.");
+    for listener in &registry.http {
+        if let Some(expires_s) = listener.tls.as_ref().and_then(|tls| tls.expires_s()) {
+            text.sample(name, &[("listener", &listener.name)], expires_s);
+        }
+    }
     let name = "http_lines_refused_total";
     text.family(name, "counter", "Lines refused: no line protocol, or over rate-limit-lines.");
     for listener in &registry.http {
@@ -117,7 +124,7 @@ fn http(text: &mut Text, registry: &Registry) {
 type Read = fn(&Backend) -> u64;
 
 #[rustfmt::skip]
-const BACKEND: [(&str, &str, &str, Read); 18] = [
+const BACKEND: [(&str, &str, &str, Read); 25] = [
     ("backend_lines_taken_total", "counter", "Lines offered to the backend.", |b| b.taken.get()),
     ("backend_lines_filtered_total", "counter", "Lines that the filter kept from the backend.",
         |b| b.filtered.get()),
@@ -147,6 +154,19 @@ const BACKEND: [(&str, &str, &str, Read); 18] = [
         |b| b.backlog.oldest_s().unwrap_or(0)),
     ("backend_retries_total", "counter", "Requests that failed and are tried again.",
         |b| b.backlog.retries.get()),
+    ("backend_lines_resent_total", "counter", "Lines sent again because an answer was lost.",
+        |b| b.backlog.resent.get()),
+    ("backend_lines_spooled_total", "counter", "Lines written to the spool on disk.",
+        |b| b.spool.lines.get()),
+    ("backend_lines_restored_total", "counter", "Lines found in the spool at start.",
+        |b| b.spool.restored.get()),
+    ("backend_opaque_restored_total", "counter", "Opaque bodies found in the spool at start.",
+        |b| b.spool.opaque_restored.get()),
+    ("backend_spool_bytes", "gauge", "Bytes of disk that the spool takes.", |b| b.spool.bytes()),
+    ("backend_spool_damaged_total", "counter", "Damaged records of the spool that were skipped.",
+        |b| b.spool.damaged.get()),
+    ("backend_spool_errors_total", "counter", "Times the spool's disk failed.",
+        |b| b.spool.errors.get()),
     ("backend_dead_letter_lines_total", "counter", "Lines written to the dead-letter file.",
         |b| b.backlog.dead_letters.get()),
 ];

@@ -15,6 +15,10 @@ struct Account {
     filtered: u64,
     delivered: u64,
     queued: u64,
+    /// Found in the spool at start.
+    restored: u64,
+    /// Left in the spool.
+    left: u64,
     dropped: [u64; Drop::COUNT],
     opaque: Opaque,
 }
@@ -25,12 +29,14 @@ struct Opaque {
     taken: u64,
     delivered: u64,
     queued: u64,
+    restored: u64,
+    left: u64,
     dropped: u64,
 }
 
 impl Opaque {
     fn closes(&self) -> bool {
-        self.taken == self.delivered + self.queued + self.dropped
+        self.taken + self.restored == self.delivered + self.queued + self.left + self.dropped
     }
 }
 
@@ -65,23 +71,29 @@ impl Account {
             filtered: backend.filtered.get(),
             delivered: backend.delivered.get(),
             queued: backend.owed.lines(),
+            restored: backend.spool.restored.get(),
+            left: backend.spool.left.get(),
             dropped: std::array::from_fn(|why| backend.dropped[why].get()),
             opaque: Opaque {
                 taken: backend.opaque.taken.get(),
                 delivered: backend.opaque.delivered.get(),
                 queued: backend.opaque.queued.get(),
+                restored: backend.spool.opaque_restored.get(),
+                left: backend.spool.opaque_left.get(),
                 dropped: backend.opaque.dropped.iter().map(SharedCounter::get).sum(),
             },
         }
     }
 
     fn closes(&self) -> bool {
-        let lines = self.taken == self.delivered + self.queued + self.dropped.iter().sum::<u64>();
-        lines && self.opaque.closes()
+        let dropped = self.dropped.iter().sum::<u64>();
+        self.taken + self.restored == self.delivered + self.queued + self.left + dropped
+            && self.opaque.closes()
     }
 
     fn log(&self) {
-        let Self { relay, backend, taken, filtered, delivered, queued, dropped, opaque } = self;
+        let Self { relay, backend, taken, filtered, delivered, queued, restored, left, .. } = self;
+        let Self { dropped, opaque, .. } = self;
         let reasons: Vec<String> = Drop::ALL
             .iter()
             .zip(dropped)
@@ -89,23 +101,29 @@ impl Account {
             .map(|(why, lines)| format!("{}={lines}", why.label()))
             .collect();
         let reasons = if reasons.is_empty() { "none".to_owned() } else { reasons.join(" ") };
-        if opaque.taken > 0 {
-            let Opaque { taken, delivered, queued, dropped } = opaque;
-            tracing::info!(%relay, %backend, taken, delivered, queued, dropped, "opaque writes");
+        if opaque.taken + opaque.restored > 0 {
+            let Opaque { taken, delivered, queued, restored, left, dropped } = opaque;
+            tracing::info!(
+                %relay, %backend, taken, restored, delivered, queued, spooled = left, dropped,
+                "opaque writes"
+            );
         }
         if self.closes() && *queued + opaque.queued > 0 {
             tracing::error!(
-                %relay, %backend, taken, delivered, queued, dropped = %reasons,
+                %relay, %backend, taken, restored, delivered, queued, spooled = left,
+                dropped = %reasons,
                 "books closed, but what is queued is lost: its thread ended before its time"
             );
         } else if self.closes() {
             tracing::info!(
-                %relay, %backend, taken, filtered, delivered, queued, dropped = %reasons,
+                %relay, %backend, taken, restored, filtered, delivered, queued, spooled = left,
+                dropped = %reasons,
                 "books closed"
             );
         } else {
             tracing::error!(
-                %relay, %backend, taken, filtered, delivered, queued, dropped = %reasons,
+                %relay, %backend, taken, restored, filtered, delivered, queued, spooled = left,
+                dropped = %reasons,
                 "books do not close: this is a defect, please report it"
             );
         }

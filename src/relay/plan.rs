@@ -2,7 +2,7 @@
 
 use super::StartError;
 use crate::backend;
-use crate::backend::http::{DeadLetterFile, Opener, Past};
+use crate::backend::http::{Files, FilesError, Opener, Past};
 use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
 use crate::control::{self, Command};
 use crate::dialect;
@@ -54,7 +54,7 @@ pub(super) enum Transport {
 pub(super) struct HttpWay {
     pub(super) target: HttpTarget,
     pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) dead_letters: Option<DeadLetterFile>,
+    pub(super) files: Files,
     pub(super) past: Arc<Past>,
 }
 
@@ -104,6 +104,7 @@ impl Plan {
         self.registry.http.push(metrics::HttpListener {
             name: Arc::clone(&listener.name),
             workers: sockets.iter().map(|_| Arc::default()).collect(),
+            tls: listener.tls.clone(),
         });
         let outputs = listener.outputs.iter();
         let outputs =
@@ -154,13 +155,12 @@ impl Plan {
                     .collect();
                 let (give, commands) = control::channel();
                 control = Some(give);
-                let dead_letters = dead_letters(&target, relay, &output.name)?;
+                let files = files(&target, relay, &output.name, &metrics)?;
                 let past = Arc::new(Past::new(Arc::clone(&metrics)));
                 let opener = Opener::new(target.clone(), Arc::clone(&past), push.clone());
                 let opener: Arc<dyn fanout::Opener> = Arc::new(opener);
                 ways = Some(opener);
-                let way = HttpWay { target, commands, dead_letters, past };
-                (Transport::Http(Box::new(way)), None)
+                (Transport::Http(Box::new(HttpWay { target, commands, files, past })), None)
             }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
@@ -183,20 +183,20 @@ fn destination(target: &Target, precision: Precision) -> Destination {
     }
 }
 
-fn dead_letters(
+fn files(
     target: &HttpTarget,
     relay: &str,
     backend: &str,
-) -> Result<Option<DeadLetterFile>, StartError> {
-    let config = target.backlog.as_ref().and_then(|backlog| backlog.dead_letters.as_ref());
-    let open = |config: &config::DeadLetters| {
-        DeadLetterFile::open(config, relay, backend).map_err(|error| StartError::DeadLetters {
-            name: backend.to_owned(),
-            dir: config.dir.clone(),
-            error,
-        })
+    metrics: &metrics::Backend,
+) -> Result<Files, StartError> {
+    let failed = |error: FilesError| StartError::Directory {
+        name: backend.to_owned(),
+        key: error.key,
+        dir: error.dir,
+        error: error.error,
     };
-    config.map(open).transpose()
+    let open = |backlog| Files::open(backlog, relay, backend, metrics).map_err(failed);
+    target.backlog.as_ref().map_or(Ok(Files::default()), open)
 }
 
 /// The line that tells people and tests which port was bound.

@@ -21,18 +21,31 @@ pub enum StartError {
         /// What the operator can do.
         remedy: &'static str,
     },
-    /// A backend's dead-letter file could not be opened.
+    /// A backend's files could not be opened.
     #[error(
-        "output {name:?}: dead-letter-dir = {dir:?}: {error}; give a directory that the relay's \
-         user may write to"
+        "output {name:?}: {key} = {dir:?}: {error}; give a directory that the relay's user may \
+         write to"
     )]
-    DeadLetters {
+    Directory {
         /// The output's name.
         name: String,
+        /// `dead-letter-dir` or `spool-dir`.
+        key: &'static str,
         /// The directory.
         dir: PathBuf,
         /// The kernel's words.
         error: io::Error,
+    },
+    /// Too few files may be open for any client to connect.
+    #[error(
+        "the limit on open files is {limit}, and this configuration needs {needed} before one \
+         client is served; {FILE_LIMIT_REMEDY}, or configure fewer outputs and http-threads"
+    )]
+    FileLimit {
+        /// What the process may open.
+        limit: usize,
+        /// What it needs at least.
+        needed: usize,
     },
     /// No ring could be made.
     #[error("io_uring: {0}; {remedy}", remedy = ring_remedy(.0))]

@@ -2,27 +2,26 @@
 //! changes.
 //!
 //! `config` makes one per listener; the threads of `http` share it. The files are looked at on a
-//! handshake, at most once a second. A new file that cannot be used changes nothing but the log.
-//! The number of handshakes under way is bounded by that of connections, and their time here.
+//! handshake and for `/metrics`, at most once a second. A new file that cannot be used changes
+//! nothing but the log. The number of handshakes under way is bounded by that of connections, and
+//! their time here.
 
-use super::{ALPN, Read, VERSIONS, Wire, Wrong, pem, provider, wire, words};
+use super::stamp::Stamps;
+use super::{ALPN, Read, VERSIONS, Wire, Wrong, expiry, pem, provider, wire, words};
 use crate::stream::Stream;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SingleCertAndKey;
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 /// Clients across the world on a bad line need a second or two.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The files are looked at no more often.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Failed handshakes are logged no more often; the metric counts each.
 const TELL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,8 +42,9 @@ pub struct Acceptor {
 
 struct State {
     config: Arc<ServerConfig>,
+    /// When the certificate, or one between it and its authority, expires.
+    expires_s: Option<u64>,
     stamps: Stamps,
-    looked: Instant,
     told: Option<Instant>,
 }
 
@@ -54,10 +54,10 @@ impl Acceptor {
     /// # Errors
     /// What is wrong with which file.
     pub fn new(files: ServerFiles, read: Read<'_>) -> Result<Self, Wrong> {
-        // Looked at before the content: a change in between is found at the next look.
-        let stamps = files.stamps();
-        let config = Arc::new(files.load(read)?);
-        let state = Mutex::new(State { config, stamps, looked: Instant::now(), told: None });
+        let stamps = Stamps::of(files.paths());
+        let (config, expires_s) = files.load(read)?;
+        expiry::warn(&files.identity, expires_s);
+        let state = Mutex::new(State { config, expires_s, stamps, told: None });
         Ok(Self { files, state })
     }
 
@@ -94,26 +94,33 @@ impl Acceptor {
         }
     }
 
-    fn config(&self) -> Arc<ServerConfig> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.looked.elapsed() >= LOOK_PAUSE {
-            state.looked = Instant::now();
-            self.look(&mut state);
-        }
-        Arc::clone(&state.config)
+    /// When the certificate, or one between it and its authority, expires, in seconds since the
+    /// epoch; `None` if it does not say so in a way that can be read.
+    #[must_use]
+    pub fn expires_s(&self) -> Option<u64> {
+        self.look().expires_s
     }
 
-    fn look(&self, state: &mut State) {
-        let stamps = self.files.stamps();
-        if stamps == state.stamps {
-            return;
+    fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.look().config)
+    }
+
+    /// The state, after a look whether the files have changed.
+    fn look(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.stamps.changed(self.files.paths()) {
+            self.load_again(&mut state);
         }
-        state.stamps = stamps;
+        state
+    }
+
+    fn load_again(&self, state: &mut State) {
         let file = self.files.identity.display();
         match self.files.load(&super::read) {
-            Ok(config) => {
-                state.config = Arc::new(config);
+            Ok((config, expires_s)) => {
+                (state.config, state.expires_s) = (config, expires_s);
                 tracing::info!(%file, "the certificate files changed and were read again");
+                expiry::warn(&self.files.identity, expires_s);
             }
             Err(Wrong { key, wrong }) => {
                 let file = match key {
@@ -143,7 +150,8 @@ const SSL_COMBINED_PEM: &str = "ssl-combined-pem";
 const CLIENT_CA_FILE: &str = "client-ca-file";
 
 impl ServerFiles {
-    fn load(&self, read: Read<'_>) -> Result<ServerConfig, Wrong> {
+    /// What they make, and when it expires.
+    fn load(&self, read: Read<'_>) -> Result<(Arc<ServerConfig>, Option<u64>), Wrong> {
         let provider = provider();
         let identity = pem::identity(SSL_COMBINED_PEM, &self.identity, read, &provider)?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -162,23 +170,14 @@ impl ServerFiles {
                 builder.with_client_cert_verifier(verifier.map_err(wrong)?)
             }
         };
+        let expires_s = expiry::of_chain(&identity.cert);
         let resolver = Arc::new(SingleCertAndKey::from(identity));
         let mut config = builder.with_cert_resolver(resolver);
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(config)
+        Ok((Arc::new(config), expires_s))
     }
 
-    fn stamps(&self) -> Stamps {
-        [stamp(&self.identity), self.client_authorities.as_deref().and_then(stamp)]
+    fn paths(&self) -> [Option<&Path>; 2] {
+        [Some(&*self.identity), self.client_authorities.as_deref()]
     }
-}
-
-/// What tells that a file is another one, or was written to, or may be read now.
-type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
-type Stamps = [Option<Stamp>; 2];
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let data = path.metadata().ok()?;
-    let (written, changed) = ((data.mtime(), data.mtime_nsec()), (data.ctime(), data.ctime_nsec()));
-    Some((data.dev(), data.ino(), data.size(), written, changed))
 }

@@ -100,6 +100,19 @@ fn numbers_and_durations() {
              give `buffer-size-mb`, or remove it",
         ),
         (
+            http_output("spool-dir = '/x'"),
+            "f:4: spool-dir = '/x': has no use without a backlog; \
+             give `buffer-size-mb`, or remove it",
+        ),
+        (
+            http_output("buffer-size-mb = 1\nfsync = 'always'"),
+            "f:5: fsync = 'always': has no use without a spool; give `spool-dir`, or remove it",
+        ),
+        (
+            http_output("buffer-size-mb = 1\nspool-dir = '/x'\nfsync = 'daily'"),
+            "f:6: fsync = 'daily': is not known; give \"always\", \"interval\" or \"never\"",
+        ),
+        (
             http_output("max-delay-interval = '2h'"),
             "f:4: max-delay-interval = '2h': is out of bounds; give 1ms to 1h",
         ),

@@ -183,7 +183,7 @@ fn a_flush_drops_the_backlog_and_status_shows_it() {
     wait_until("nothing to be in flight", || {
         let answer = relay.client("in").request("POST", "/admin/flush", &[], b"");
         assert_eq!(answer.status(), 200);
-        status()["status"]["a"]["queue"]["bytes"] == 0
+        status()["status"]["a"]["size"] == 0
     });
     assert_eq!(status()["status"]["a"]["size"], 0);
     up.store(true, Ordering::Release);

@@ -1,6 +1,6 @@
 //! HTTP out: connections, and what the relay takes a backend's answers for.
 
-use crate::harness::{HttpBackend, Relay, http_listener, http_output, numbered};
+use crate::harness::{HttpBackend, Relay, Reply, http_listener, http_output, numbered, wait_until};
 use std::time::Duration;
 
 #[test]
@@ -14,6 +14,26 @@ fn connections_are_kept_alive() {
     }
     assert_eq!(backend.wait_for_lines(lines.len()), lines);
     assert!(backend.connections() <= 2, "{} connections", backend.connections());
+    relay.finish();
+}
+
+#[test]
+fn no_more_requests_than_max_in_flight_are_open_whatever_the_databases() {
+    let (backend, gate) = HttpBackend::gated(|_| Reply::status(204));
+    let outputs = [http_output("only", backend.addr(), "max-in-flight = 3")];
+    let relay = Relay::start(&http_listener("in", "", &outputs));
+    let lines = numbered("many", 10);
+    std::thread::scope(|scope| {
+        for (n, line) in lines.iter().enumerate() {
+            let mut client = relay.client("in");
+            scope.spawn(move || assert_eq!(client.write(&format!("db=d{n}"), line).status(), 204));
+        }
+        wait_until("all to wait", || relay.metrics().accepted("in") == 10);
+        backend.wait_for_requests(3);
+        gate.open();
+    });
+    assert_eq!(backend.wait_for_lines(10).len(), 10);
+    assert_eq!(backend.connections(), 3, "each with one request at a time");
     relay.finish();
 }
 

@@ -1,8 +1,8 @@
 //! The command line, and starting: it works, or it fails clearly before anything is bound.
 
 use crate::harness::{
-    HttpBackend, UdpSink, binary, config_file, http_listener, http_output, require, run, script,
-    udp_listener, udp_output,
+    HttpBackend, Relay, UdpSink, binary, config_file, http_listener, http_output, require, run,
+    script, udp_listener, udp_output,
 };
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Output};
@@ -147,6 +147,24 @@ fn a_port_that_is_taken_is_named_and_nothing_else_stays_bound() {
         }
         assert!(!error.lines().any(|line| line.ends_with(": ready")), "{error}");
     }
+}
+
+#[test]
+fn the_sum_of_all_memory_bounds_is_logged_before_it_is_ready() {
+    let relay = Relay::start(&valid_http());
+    let log = relay.log();
+    let line = log.iter().find(|line| line.contains("memory is bounded by")).expect("a line");
+    let field = |name: &str| {
+        let text = line.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        text.expect(name).parse::<u64>().expect("a number")
+    };
+    assert_eq!((field("queues_mb"), field("backlogs_mb"), field("bodies_mb")), (16, 0, 64));
+    let parts = ["queues", "backlogs", "bodies", "connections", "requests", "rings"];
+    let sum: u64 = parts.iter().map(|part| field(&format!("{part}_mb"))).sum();
+    let total = field("total_mb");
+    assert!((total..=total + 6).contains(&sum), "each is rounded up: {line}");
+    assert!(relay.resident_bytes() < total << 20);
+    relay.finish();
 }
 
 #[test]

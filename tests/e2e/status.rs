@@ -4,6 +4,8 @@ use crate::harness::{HttpBackend, Relay, Reply, http_listener, http_output, numb
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// An output with the default endpoints, but for the write endpoint.
@@ -51,6 +53,35 @@ fn status_shows_what_waits() {
     assert_eq!(status["status"]["a"]["queue"]["lines"], 1);
     gate.open();
     assert_eq!(client.receive().expect("an answer").expect("not the end").status(), 204);
+    relay.finish();
+}
+
+#[test]
+fn status_tells_the_queue_from_the_backlog() {
+    let up = Arc::<AtomicBool>::default();
+    let is_up = Arc::clone(&up);
+    let backend = HttpBackend::start(move |_| {
+        Reply::status(if is_up.load(Ordering::Acquire) { 204 } else { 503 })
+    });
+    let outputs = [http_output("a", backend.addr(), "buffer-size-mb = 2")];
+    let relay = Relay::start(&http_listener("in", "", &outputs));
+    assert_eq!(relay.client("in").write("db=d", "m f=1 1\nm f=2 2").status(), 204);
+    let (_, body) = ask(&relay, "/status");
+    let a = &body["status"]["a"];
+    assert_eq!(a["queue"], json!({ "lines": 0, "bytes": 0, "bytes-max": 16 << 20 }));
+    let (mut backlog, size) = (a["backlog"].clone(), &a["size"]);
+    assert!(size.as_u64().expect("a number") > 0);
+    let number = |value: serde_json::Value| value.as_u64().expect("a number");
+    assert!(number(backlog["oldest"].take()) > 1_700_000_000, "{a}");
+    assert!(number(backlog["since"].take()) > 1_700_000_000, "{a}");
+    assert!(number(backlog["retries"].take()) >= 1, "{a}");
+    let (none, lines) = (serde_json::Value::Null, 2);
+    let expected = json!({
+        "lines": lines, "bytes": size, "bytes-max": 2 << 20,
+        "oldest": none, "since": none, "retries": none,
+    });
+    assert_eq!(backlog, expected);
+    up.store(true, Ordering::Release);
     relay.finish();
 }
 

@@ -89,6 +89,51 @@ fn a_backend_that_is_not_trusted_is_down_and_the_log_says_why() {
 }
 
 #[test]
+fn a_backends_authority_is_read_again_when_its_file_changes() {
+    let (right, wrong, files) = (Authority::new("right"), Authority::new("wrong"), Files::new());
+    let ca = files.write("ca.pem", &wrong.pem());
+    let mine = files.write("mine.pem", &wrong.issue(&["relay"]));
+    let client_ca = files.write("client-ca.pem", &right.pem());
+    let backend = HttpBackend::healthy();
+    let more = format!("client-ca-file = {client_ca:?}");
+    let server = files.https_relay(&right.issue(&["localhost"]), &more, &backend);
+    let more = format!("ca-file = {ca:?}\nclient-pem = {mine:?}\ntimeout = \"2s\"");
+    let relay = relay_to(server.addr("tls"), &more);
+    let write = || relay.client("in").write("db=d", "a f=1 1").status();
+    assert_eq!(write(), 503);
+    let said = |words: &str| relay.log().iter().any(|line| line.contains(words));
+    // Half a file is no reason to trust nobody, or anybody.
+    files.write("ca.pem", "-----BEGIN CERTIFICATE-----\nhalf of it");
+    wait_until("the broken file to be looked at", || {
+        assert_eq!(write(), 503);
+        said("the old certificates stay in use: ca-file")
+    });
+    files.write("ca.pem", &right.pem());
+    files.write("mine.pem", &right.issue(&["relay"]));
+    wait_until("the new files to be used", || write() == 204);
+    assert!(said("changed and were read again"));
+    relay.finish();
+    server.finish();
+}
+
+#[test]
+fn when_a_certificate_expires_is_a_metric_and_a_warning() {
+    let (authority, files, backend) = (Authority::new("ca"), Files::new(), HttpBackend::healthy());
+    let expiry = |relay: &Relay| {
+        let name = "ringrelay_tls_certificate_expiry_timestamp_seconds";
+        relay.metrics().of(name, &[("listener", "tls")])
+    };
+    let pem = authority.issue_for(&["localhost"], 2020..2040);
+    let server = files.https_relay(&pem, "", &backend);
+    assert_eq!(expiry(&server), 2_208_988_800, "the first second of 2040");
+    // A scrape is enough to find a new file: nobody need have shaken hands.
+    files.write("relay.pem", &authority.issue_for(&["localhost"], 2001..2002));
+    wait_until("the new file", || expiry(&server) == 1_009_843_200);
+    let log = server.finish().log.join("\n");
+    assert!(log.contains("the certificate expired ") && log.contains("renew it"), "{log}");
+}
+
+#[test]
 fn openssl_finds_tls_1_2_and_1_3_only() {
     if !require(&["openssl"]) {
         return;

@@ -1,105 +1,27 @@
 //! What is kept while the backend fails: how much of it, since when, and what becomes of it.
 //!
 //! Called by the sender loop. A [`Held`] write knows what it is charged and whether it is kept;
-//! the [`Backlog`] counts. Their order is the lanes' business.
+//! the [`Backlog`] counts, and sees to it that what is kept is on disk too if there is a spool.
+//! Their order is the lanes' business.
 
+use super::held::{Held, Stored};
+use super::spooled::Spooled;
 use crate::backend::{self, Outcome};
-use crate::batch::Batch;
 use crate::metrics;
-use crate::queue::Weigh;
+use crate::spool::{self, Place};
 use crate::sys;
-use crate::write::{Answer, Client, Write};
-use std::cell::RefCell;
+use crate::write::{Answer, Destination, Write};
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
-/// A write, or a part of one, on its way through the lanes.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) write: Write,
-    /// What it takes on the gauges. A part's share is not what its batch weighs.
-    bytes: u64,
-    /// When it was taken into the backlog, in seconds since the epoch.
-    kept_s: Option<u64>,
-    /// The write that this is a part of, while its client waits.
-    whole: Option<Rc<RefCell<Whole>>>,
-}
-
-/// A client whose write was cut, and what has become of its parts.
-#[derive(Debug)]
-struct Whole {
-    client: Client,
-    parts: usize,
-    /// The first answer that is none of success.
-    bad: Option<Answer>,
-}
-
-impl Held {
-    pub(super) fn new(write: Write) -> Self {
-        let bytes = write.bytes();
-        Self { write, bytes, kept_s: None, whole: None }
-    }
-
-    /// Bytes that it adds to a request: `max-batch-kb` is about these, not about what it holds in
-    /// memory. Two opaque bodies never fit into one.
-    pub(super) fn request_bytes(held: &Self) -> u64 {
-        let batch = &held.write.batch;
-        if batch.is_opaque() { u64::MAX / 2 } else { batch.bytes().len() as u64 }
-    }
-
-    pub(super) fn is_kept(&self) -> bool {
-        self.kept_s.is_some()
-    }
-
-    /// Answers the client, if one still waits. The client of a write that was cut is answered
-    /// when all parts are.
-    pub(super) fn answer(&mut self, answer: Answer) {
-        if let Some(client) = self.write.client.take() {
-            client.answer(answer);
-        } else if let Some(whole) = self.whole.take() {
-            let mut whole = whole.borrow_mut();
-            whole.parts -= 1;
-            let good = matches!(answer, Answer::Delivered | Answer::Buffered);
-            if !good {
-                whole.bad.get_or_insert_with(|| answer.clone());
-            }
-            if whole.parts == 0 {
-                let answer = whole.bad.take().unwrap_or(answer);
-                whole.client.answer(answer);
-            }
-        }
-    }
-
-    /// Cuts it into two halves, by lines; gives it back if it is one line.
-    pub(super) fn cut(mut self) -> Result<[Self; 2], Box<Self>> {
-        let batch = &self.write.batch;
-        let ends = batch.ends();
-        if ends.len() < 2 {
-            return Err(Box::new(self));
-        }
-        let body = batch.to_body();
-        let (left, right) = ends.split_at(ends.len() / 2);
-        let at = left[left.len() - 1];
-        let right = right.iter().map(|end| end - at).collect();
-        let batches = [
-            Batch::from_body(body.slice(..at as usize), left.to_vec()),
-            Batch::from_body(body.slice(at as usize..), right),
-        ];
-        if let Some(client) = self.write.client.take() {
-            self.whole = Some(Rc::new(RefCell::new(Whole { client, parts: 1, bad: None })));
-        }
-        if let Some(whole) = &self.whole {
-            whole.borrow_mut().parts += 1;
-        }
-        let halves = [self.bytes / 2, self.bytes - self.bytes / 2];
-        let mut parts = batches.into_iter().zip(halves).map(|(batch, bytes)| {
-            let destination = Arc::clone(&self.write.destination);
-            let write = Write { batch, destination, client: None };
-            Self { write, bytes, kept_s: self.kept_s, whole: self.whole.clone() }
-        });
-        Ok(std::array::from_fn(|_| parts.next().expect("there are two")))
-    }
+/// Where a write is that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    InMemory,
+    /// It is the spool's alone now, and its owner is to forget it.
+    OnDisk,
+    /// Nowhere, for this reason: it is still to be settled.
+    No(metrics::Drop),
 }
 
 /// How much of the backlog a write may use.
@@ -116,39 +38,128 @@ pub(super) enum Share {
 pub(super) struct Backlog {
     bytes_max: u64,
     metrics: Arc<metrics::Backend>,
-    /// How many of the kept writes were taken in which second.
+    /// How many of the kept writes in memory were taken in which second.
     ages: BTreeMap<u64, u64>,
+    spool: Option<Spooled>,
 }
 
 impl Backlog {
-    /// At most `bytes_max` bytes; 0 keeps nothing.
-    pub(super) fn new(bytes_max: u64, metrics: Arc<metrics::Backend>) -> Self {
-        Self { bytes_max, metrics, ages: BTreeMap::new() }
+    /// At most `bytes_max` bytes of memory; 0 keeps nothing. With a spool, all of it is on disk
+    /// too, and more.
+    pub(super) fn new(
+        bytes_max: u64,
+        spool: Option<Spooled>,
+        metrics: Arc<metrics::Backend>,
+    ) -> Self {
+        Self { bytes_max, metrics, ages: BTreeMap::new(), spool }
     }
 
-    /// Takes a write into the backlog, and answers its client with `answer`. One that is there
-    /// already stays. `false` if there is no room for it.
-    pub(super) fn keep(&mut self, held: &mut Held, share: Share, answer: Answer) -> bool {
-        if held.is_kept() {
-            return true;
+    /// What of it is on disk, if any may be.
+    pub(super) fn spool(&mut self) -> Option<&mut Spooled> {
+        self.spool.as_mut()
+    }
+
+    /// Takes a write into the backlog, and answers its client with `answer` as soon as that is
+    /// true. One that is there already stays.
+    pub(super) fn keep(&mut self, held: &mut Held, share: Share, answer: Answer) -> Kept {
+        if !held.is_kept() {
+            let kept = self.take(held, share);
+            if let Kept::No(_) = kept {
+                return kept;
+            }
+            self.metrics.backlog.lines.add(held.write.batch.lines());
+            self.answer_kept(held, answer);
+            return kept;
         }
+        self.answer_kept(held, answer);
+        Kept::InMemory
+    }
+
+    /// Takes a write that is in flight into the backlog, because what is behind it will be: after
+    /// a restart, it must be in front of that. Its client waits on.
+    pub(super) fn keep_in_flight(&mut self, held: &mut Held) {
+        let Some(spool) = &mut self.spool else { return };
+        if held.is_kept() {
+            return;
+        }
+        let now_s = sys::now_s();
+        if let Ok(at) = spool.append(&held.write, now_s, true) {
+            self.metrics.backlog.lines.add(held.write.batch.lines());
+            self.take_into_memory(held, now_s, Some(at));
+        }
+    }
+
+    fn take(&mut self, held: &mut Held, share: Share) -> Kept {
         let bytes_max = match share {
             Share::All => self.bytes_max,
             Share::Half => self.bytes_max / 2,
         };
-        let owed = &self.metrics.owed;
-        if owed.backlog_bytes() + held.bytes > bytes_max {
-            return false;
-        }
-        let lines = held.write.batch.lines();
-        owed.keep(held.bytes, lines);
-        self.metrics.backlog.lines.add(lines);
+        let has_room = self.metrics.owed.backlog_bytes() + held.bytes <= bytes_max;
         let now_s = sys::now_s();
+        let Some(spool) = &mut self.spool else {
+            if has_room {
+                self.take_into_memory(held, now_s, None);
+                return Kept::InMemory;
+            }
+            return Kept::No(metrics::Drop::BufferFull);
+        };
+        let in_memory = has_room && !spool.has_unread_before(&held.write.destination);
+        match spool.append(&held.write, now_s, in_memory) {
+            Ok(at) if in_memory => {
+                self.take_into_memory(held, now_s, Some(at));
+                Kept::InMemory
+            }
+            Ok(at) => {
+                self.metrics.owed.spill(held.bytes, held.write.batch.lines());
+                held.stored = Some(Stored::new(at));
+                Kept::OnDisk
+            }
+            // Better in memory than nowhere, but no client may be promised a disk then.
+            Err(_) if in_memory && !(spool.syncs_always() && held.has_client()) => {
+                self.take_into_memory(held, now_s, None);
+                Kept::InMemory
+            }
+            Err(_) => Kept::No(metrics::Drop::SpoolFailed),
+        }
+    }
+
+    fn take_into_memory(&mut self, held: &mut Held, now_s: u64, at: Option<Place>) {
+        self.metrics.owed.keep(held.bytes, held.write.batch.lines());
+        held.stored = at.map(Stored::new);
         held.kept_s = Some(now_s);
         *self.ages.entry(now_s).or_default() += 1;
         self.publish();
-        held.answer(answer);
-        true
+    }
+
+    fn answer_kept(&mut self, held: &mut Held, answer: Answer) {
+        let waiter = held.waiter();
+        match (&mut self.spool, &held.stored) {
+            (Some(spool), Some(stored)) if matches!(answer, Answer::Buffered) => {
+                spool.promise(stored.at, waiter, answer);
+            }
+            _ => waiter.answer(answer),
+        }
+    }
+
+    /// Takes the next write from disk into memory, if there is one and room for it; none to a
+    /// destination that `ails` while memory is half full.
+    pub(super) fn read(&mut self, ails: impl Fn(&Destination) -> bool) -> Option<Held> {
+        let bytes = self.metrics.owed.backlog_bytes();
+        let spool = self.spool.as_mut().filter(|spool| spool.has_unread())?;
+        if bytes >= self.bytes_max {
+            return None;
+        }
+        let half_full = bytes >= self.bytes_max / 2;
+        let spool::Kept { place: at, destination, batch, kept_s } =
+            spool.read(|place| half_full && ails(place))?;
+        let write = Write { batch, destination, client: None };
+        let mut held = Held::new(write);
+        self.metrics.owed.unspill(held.bytes);
+        held.stored = Some(Stored::new(at));
+        held.kept_s = Some(kept_s);
+        *self.ages.entry(kept_s).or_default() += 1;
+        self.publish();
+        Some(held)
     }
 
     /// Cuts a write in two; gives it back if it is one line.
@@ -158,6 +169,34 @@ impl Backlog {
             *age += 1;
         }
         Ok(parts)
+    }
+
+    /// Whether so much is in memory that what is on disk alone may not be read.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.has_unread() && self.metrics.owed.backlog_bytes() > self.bytes_max / 4 * 3
+    }
+
+    /// Whether a kept write can wait on disk alone.
+    pub(super) fn can_evict(&self, held: &Held) -> bool {
+        held.stored.as_ref().is_some_and(|stored| stored.parts.get() == 1) && self.is_stored(held)
+    }
+
+    /// Leaves a write to the disk alone. Its owner forgets it.
+    pub(super) fn evict(&mut self, held: &mut Held) {
+        if let (Some(spool), Some(stored)) = (&mut self.spool, held.stored.take()) {
+            spool.release(stored.at);
+        }
+        if let Some(kept_s) = held.kept_s.take() {
+            self.metrics.owed.evict(held.bytes);
+            self.forget(kept_s);
+        }
+    }
+
+    /// What is on disk alone of a place is to be read by itself.
+    pub(super) fn lag(&mut self, place: &Arc<Destination>) {
+        if let Some(spool) = &mut self.spool {
+            spool.lag(place);
+        }
     }
 
     /// Settles a write: counts it, takes it off the gauges, answers its client.
@@ -176,12 +215,73 @@ impl Backlog {
                 self.forget(kept_s);
             }
         }
+        if let (Some(spool), Some(stored)) = (&mut self.spool, held.stored.take()) {
+            stored.parts.update(|parts| parts - 1);
+            if stored.parts.get() == 0 {
+                spool.settle(stored.at);
+            }
+        }
         held.answer(answer);
+    }
+
+    /// Drops what is on disk alone; gives how many writes, lines and bytes of lines.
+    pub(super) fn flush_disk(&mut self) -> (u64, u64, u64) {
+        let Some(spool) = &mut self.spool else { return (0, 0, 0) };
+        let (mut writes, mut lines, mut bytes) = (0, 0, 0);
+        let metrics = &self.metrics;
+        spool.flush(|kept| {
+            writes += 1;
+            lines += kept.batch.lines();
+            bytes += kept.batch.bytes().len() as u64;
+            metrics.drop_batch(metrics::Drop::Flushed, &kept.batch);
+            metrics.owed.settle_spilled(kept.batch.lines());
+        });
+        (writes, lines, bytes)
+    }
+
+    /// The relay ends: leaves a write in the spool, or drops it.
+    pub(super) fn leave(&mut self, mut held: Held) {
+        if self.spool.is_some() {
+            match self.keep(&mut held, Share::All, Answer::Buffered) {
+                // What is on disk alone is counted when the spool is closed.
+                Kept::OnDisk => return,
+                Kept::InMemory if self.is_stored(&held) => return self.leave_kept(&mut held),
+                _ => {}
+            }
+        }
+        self.settle(held, Outcome::Dropped(metrics::Drop::Shutdown));
+    }
+
+    /// Whether it is on disk, and was not dropped there.
+    fn is_stored(&self, held: &Held) -> bool {
+        let spool = self.spool.as_ref();
+        held.segment().is_some_and(|segment| spool.is_some_and(|spool| spool.has(segment)))
+    }
+
+    fn leave_kept(&mut self, held: &mut Held) {
+        let (lines, opaque) = (held.write.batch.lines(), held.write.batch.is_opaque());
+        self.metrics.owed.settle_kept(held.bytes, lines);
+        if let Some(kept_s) = held.kept_s.take() {
+            self.forget(kept_s);
+        }
+        if let Some(spool) = &self.spool {
+            spool.leave(lines, u64::from(opaque));
+        }
     }
 
     /// Whether nothing is kept.
     pub(super) fn is_empty(&self) -> bool {
-        self.ages.is_empty()
+        self.ages.is_empty() && !self.has_unread()
+    }
+
+    /// Whether anything is on disk alone.
+    pub(super) fn has_unread(&self) -> bool {
+        self.spool.as_ref().is_some_and(Spooled::has_unread)
+    }
+
+    /// Whether what comes for a destination must queue behind something that is on disk alone.
+    pub(super) fn has_unread_before(&self, destination: &Destination) -> bool {
+        self.spool.as_ref().is_some_and(|spool| spool.has_unread_before(destination))
     }
 
     fn forget(&mut self, kept_s: u64) {
@@ -202,22 +302,8 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::http::held::tests::held;
     use crate::queue::{Limits, bounded};
-    use crate::write::Destination;
-    use bytes::Bytes;
-    use tokio::sync::mpsc;
-
-    fn held(lines: usize) -> (Held, mpsc::Receiver<(usize, Answer)>) {
-        let body = "a f=1 1\n".repeat(lines);
-        let ends = (1..=lines).map(|n| u32::try_from(n * 8).expect("a short body")).collect();
-        let (answers, answer) = mpsc::channel(1);
-        let write = Write {
-            batch: Batch::from_body(Bytes::from(body), ends),
-            destination: Arc::new(Destination::default()),
-            client: Some(Client { output: 0, answers }),
-        };
-        (Held::new(write), answer)
-    }
 
     /// A backlog whose queue has let `held` through.
     fn backlog(bytes_max: u64, held: &[&Held]) -> Backlog {
@@ -228,7 +314,7 @@ mod tests {
         }
         let owed = Arc::clone(push.owed());
         let metrics = metrics::Backend::new("relay".into(), "out".into(), owed);
-        Backlog::new(bytes_max, Arc::new(metrics))
+        Backlog::new(bytes_max, None, Arc::new(metrics))
     }
 
     #[test]
@@ -237,11 +323,12 @@ mod tests {
         let bytes = a.bytes + b.bytes;
         let mut backlog = backlog(bytes, &[&a, &b, &c]);
         let owed = Arc::clone(&backlog.metrics.owed);
-        assert!(!backlog.keep(&mut a, Share::Half, Answer::Buffered), "more than a half");
-        assert!(backlog.keep(&mut a, Share::All, Answer::Buffered));
+        let full = Kept::No(metrics::Drop::BufferFull);
+        assert_eq!(backlog.keep(&mut a, Share::Half, Answer::Buffered), full, "more than a half");
+        assert_eq!(backlog.keep(&mut a, Share::All, Answer::Buffered), Kept::InMemory);
         assert!(matches!(answer.try_recv(), Ok((0, Answer::Buffered))));
-        assert!(backlog.keep(&mut b, Share::All, Answer::Buffered));
-        assert!(!backlog.keep(&mut c, Share::All, Answer::Buffered), "it is full");
+        assert_eq!(backlog.keep(&mut b, Share::All, Answer::Buffered), Kept::InMemory);
+        assert_eq!(backlog.keep(&mut c, Share::All, Answer::Buffered), full, "it is full");
         assert_eq!((owed.backlog_bytes(), owed.backlog_lines()), (bytes, 3));
         assert!(backlog.metrics.backlog.oldest_s().is_some());
         let parts = backlog.cut(a).expect("two lines");
@@ -254,21 +341,5 @@ mod tests {
         assert_eq!(backlog.metrics.backlog.oldest_s(), None);
         assert_eq!((owed.backlog_bytes(), owed.bytes(), owed.lines()), (0, 0, 0));
         assert_eq!(backlog.metrics.delivered.get(), 3);
-    }
-
-    #[test]
-    fn a_cut_write_is_answered_once_with_its_worst_part() {
-        let (whole, mut answer) = held(3);
-        let [first, rest] = whole.cut().expect("three lines");
-        let [mut second, mut third] = rest.cut().expect("two lines");
-        assert_eq!(second.write.batch.bytes(), b"a f=1 1\n");
-        assert_eq!(third.write.batch.ends(), [8]);
-        let mut first = *first.cut().expect_err("one line");
-        first.answer(Answer::Delivered);
-        second.answer(Answer::Unavailable);
-        assert!(answer.try_recv().is_err(), "one part is open");
-        third.answer(Answer::Delivered);
-        let (_, answer) = answer.try_recv().expect("all parts are answered");
-        assert!(matches!(answer, Answer::Unavailable), "{answer:?}");
     }
 }

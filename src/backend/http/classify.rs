@@ -51,6 +51,8 @@ pub(super) enum Verdict {
     /// The backend refuses the destination, whatever the lines are: every write would be
     /// answered the same alone.
     RefusedDestination(Refusal),
+    /// They cannot be put into a request: nothing was sent, and nothing is known of the backend.
+    Unsendable(Refusal),
     /// Nothing is known to be stored, and another try may succeed.
     Unavailable(Trouble),
 }
@@ -69,8 +71,12 @@ pub(super) struct Trouble {
 /// What a failure may be about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum About {
-    /// The backend, whatever is sent.
+    /// The backend: it cannot even be talked to.
     Backend,
+    /// The backend, or one destination at it.
+    Either,
+    /// The backend, or one client of it that sends more than it may.
+    Rate,
     /// The backend, or what was sent.
     Content,
     /// The database or retention policy, which does not exist.
@@ -100,8 +106,15 @@ impl fmt::Display for Why {
 pub(super) fn classify(ended: Result<Reply, Failure>) -> Verdict {
     let Reply { refusal, retry_after } = match ended {
         Ok(reply) => reply,
+        Err(failure @ Failure::Request(_)) => {
+            return Verdict::Unsendable(unsendable(&failure.to_string()));
+        }
         Err(failure) => {
-            let (why, about) = (Why::Failed(failure), About::Backend);
+            let about = match failure {
+                Failure::Transport(_) | Failure::Timeout(_) => About::Either,
+                _ => About::Backend,
+            };
+            let why = Why::Failed(failure);
             return Verdict::Unavailable(Trouble {
                 why,
                 about,
@@ -113,7 +126,8 @@ pub(super) fn classify(ended: Result<Reply, Failure>) -> Verdict {
     let about = match refusal.status {
         200..=299 => return Verdict::Delivered,
         // Timeout, too early, too many requests: the same write may be taken later.
-        408 | 425 | 429 => About::Backend,
+        408 | 425 => About::Either,
+        429 => About::Rate,
         // Credentials or database: they are one for all writes of a request.
         401 | 403 | 404 => return Verdict::RefusedDestination(refusal),
         413 => return Verdict::TooLarge(refusal),
@@ -121,12 +135,22 @@ pub(super) fn classify(ended: Result<Reply, Failure>) -> Verdict {
         // InfluxDB 1.x answers this one with 500, as it does when it is broken.
         500 if names_no_policy(&refusal.body) => About::Destination,
         // A gateway that finds nobody, or a backend that says that it is not ready.
-        502..=504 => About::Backend,
+        502..=504 => About::Either,
         500..=599 => About::Content,
-        _ => About::Backend,
+        _ => About::Either,
     };
     let why = Why::Status(refusal.status);
     Verdict::Unavailable(Trouble { why, about, retry_after, words: refusal.body })
+}
+
+/// What the client is told: it was its query or its credentials.
+fn unsendable(why: &str) -> Refusal {
+    Refusal {
+        status: 400,
+        content_type: Some(Bytes::from_static(b"application/json")),
+        error: Some(Bytes::copy_from_slice(why.as_bytes())),
+        body: Bytes::from(serde_json::json!({ "error": why }).to_string()),
+    }
 }
 
 fn names_no_policy(body: &[u8]) -> bool {
@@ -171,9 +195,10 @@ mod tests {
         for status in [500, 501, 505, 599] {
             assert_eq!(about(&verdict(status, "")), Some(About::Content), "{status}");
         }
-        for status in [302, 408, 425, 429, 502, 503, 504, 600] {
-            assert_eq!(about(&verdict(status, "")), Some(About::Backend), "{status}");
+        for status in [302, 408, 425, 502, 503, 504, 600] {
+            assert_eq!(about(&verdict(status, "")), Some(About::Either), "{status}");
         }
+        assert_eq!(about(&verdict(429, "")), Some(About::Rate));
         let policy = verdict(500, "{\"error\":\"retention policy not found: x\"}");
         assert_eq!(about(&policy), Some(About::Destination));
     }
@@ -181,6 +206,8 @@ mod tests {
     #[test]
     fn no_answer_is_unavailable() {
         let verdict = classify(Err(Failure::Timeout(Duration::from_secs(1))));
+        assert_eq!(about(&verdict), Some(About::Either));
+        let verdict = classify(Err(Failure::Connect("refused".into())));
         assert_eq!(about(&verdict), Some(About::Backend));
     }
 }

@@ -3,21 +3,20 @@
 //! Opened by `relay` at start, written by the sender loop. What it says is in comments, so that
 //! the file is line protocol as a whole and can be sent again as it is. Never read here.
 
+use super::files::file_name;
 use crate::config::DeadLetters;
 use crate::write::Write;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 
 /// What of the backend's words is kept.
 const WORDS_BYTES_MAX: usize = 1024;
 
 /// One backend's file. Lines may be confidential, so only the relay's user may read it.
 #[derive(Debug)]
-pub struct DeadLetterFile {
+pub(super) struct DeadLetterFile {
     file: File,
-    path: PathBuf,
     bytes: u64,
     bytes_max: u64,
 }
@@ -28,18 +27,12 @@ impl DeadLetterFile {
     ///
     /// # Errors
     /// The file system's.
-    pub fn open(config: &DeadLetters, relay: &str, backend: &str) -> io::Result<Self> {
+    pub(super) fn open(config: &DeadLetters, relay: &str, backend: &str) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&config.dir)?;
-        let path = config.dir.join(format!("{}.{}.lp", escaped(relay), escaped(backend)));
+        let path = config.dir.join(file_name(relay, backend) + ".lp");
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { file, path, bytes, bytes_max: config.bytes_max })
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { file, bytes, bytes_max: config.bytes_max })
     }
 
     /// Appends a write that the backend answered with `status` and `words`.
@@ -64,7 +57,9 @@ impl DeadLetterFile {
         if self.bytes + record.len() as u64 > self.bytes_max {
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        if let Err(error) = self.file.write_all(&record) {
+        // Its write leaves the spool next: it must be on the disk before.
+        let written = self.file.write_all(&record).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
             // A part of it may be there: what follows must not be joined to it.
             drop(self.file.set_len(self.bytes));
             return Err(error);
@@ -72,11 +67,6 @@ impl DeadLetterFile {
         self.bytes += record.len() as u64;
         Ok(())
     }
-}
-
-/// A name as a part of a file name: no `/`, no `.`.
-fn escaped(name: &str) -> String {
-    form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('.', "%2E")
 }
 
 #[cfg(test)]
@@ -106,16 +96,15 @@ mod tests {
         file.append(&write(), "it answers 500", b"{\"error\":\n\"x\"}", 7).expect("there is room");
         let record = "# 7 db=d&precision=ns lines=2: it answers 500: {\"error\": \"x\"}\n\
                       a f=1 1\nb f=2 2\n";
-        let read = |file: &DeadLetterFile| std::fs::read_to_string(file.path()).expect("it reads");
-        assert_eq!(read(&file), record);
+        let path = config.dir.join("relay.http%3A%2F%2Fh%3A1%2F%2E%2E%2Fx.lp");
+        let read = || std::fs::read_to_string(&path).expect("it reads");
+        assert_eq!(read(), record);
         drop(file);
         let mut file = open();
         file.append(&write(), "it answers 500", b"{\"error\":\n\"x\"}", 7).expect("there is room");
         let full = file.append(&write(), "it answers 500", b"", 7).expect_err("it is full");
         assert_eq!(full.kind(), io::ErrorKind::QuotaExceeded);
-        assert_eq!(read(&file), record.repeat(2));
-        let name = file.path().strip_prefix(&config.dir).expect("it is in the directory");
-        assert_eq!(name, Path::new("relay.http%3A%2F%2Fh%3A1%2F%2E%2E%2Fx.lp"));
+        assert_eq!(read(), record.repeat(2));
         let mode = file.file.metadata().expect("it is open").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

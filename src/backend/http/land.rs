@@ -3,16 +3,17 @@
 //! Without a backlog every write is settled at once. With one, what failed goes back to the head
 //! of its lane and is tried again later: a failure that may be the backend's own pauses all lanes
 //! (an [`Outage`]), one that others do not share pauses its lane alone. Only answers decide here;
-//! when the next request starts is the loop's business.
+//! when the next request starts is the loop's business. A destination is a lane's here: a place.
 
-use super::backlog::{Held, Share};
-use super::classify::{About, Trouble, Verdict, Why, classify};
+use super::backlog::Share;
+use super::classify::{About, Failure, Trouble, Verdict, Why, classify};
+use super::held::Held;
 use super::{Flight, Sender};
 use crate::backend::Outcome;
 use crate::backoff::Backoff;
 use crate::metrics::Drop;
 use crate::sys;
-use crate::write::{Answer, Destination, Refusal};
+use crate::write::{Destination, Refusal};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -43,21 +44,38 @@ pub(super) struct Outage {
 #[derive(Debug)]
 pub(super) struct Ailment {
     backoff: Backoff,
-    /// How many requests of all lanes had succeeded when it failed.
+    /// How many requests of all lanes had succeeded when it failed, and of its own since.
     successes: u64,
     /// The backend takes others.
-    alone: bool,
+    pub(super) alone: bool,
+    /// What it may use of the backlog then.
+    pub(super) share: Share,
     /// The backend refuses it: what each of its clients is told.
-    refusal: Option<Refusal>,
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Outage {
+    /// Whether the backend was tried in vain after a time.
+    pub(super) fn failed_after(&self, time: Instant) -> bool {
+        self.failed > time
+    }
+}
+
+impl Ailment {
+    /// Whether the backend takes others.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone
+    }
 }
 
 impl Sender {
     pub(super) fn land(&mut self, flight: Flight) {
         self.count(&flight);
-        let Flight { destination, ended, started } = flight;
+        let Flight { place: destination, ended, started, .. } = flight;
+        let unanswered = matches!(ended, Err(Failure::Transport(_) | Failure::Timeout(_)));
         let verdict = classify(ended);
         let failed = matches!(verdict, Verdict::Unavailable(_));
-        if !failed {
+        if !matches!(verdict, Verdict::Unavailable(_) | Verdict::Unsendable(_)) {
             self.end_outage();
             self.tell(None);
         }
@@ -78,8 +96,13 @@ impl Sender {
                 let trouble = Trouble { why, about, retry_after: None, words };
                 self.keep(&destination, &trouble, Some(refusal), started);
             }
-            Verdict::RefusedDestination(refusal) => self.refuse(&destination, None, &refusal),
+            Verdict::RefusedDestination(refusal) | Verdict::Unsendable(refusal) => {
+                self.refuse(&destination, None, &refusal);
+            }
             Verdict::Unavailable(trouble) if self.target.backlog.is_some() => {
+                if unanswered {
+                    self.count_resent(&destination);
+                }
                 self.keep(&destination, &trouble, None, started);
             }
             Verdict::Unavailable(trouble) => {
@@ -95,9 +118,14 @@ impl Sender {
         if self.ailments.len() > self.lanes.len() {
             self.ailments.retain(|destination, _| self.lanes.contains(destination));
         }
-        // Fronts know success only: while anything is wrong, all is for this thread to judge.
-        self.past.allow(!failed && self.outage.is_none() && self.ailments.is_empty());
+        self.allow_past(failed);
         self.publish();
+    }
+
+    /// What is in flight is sent again, although nobody knows whether it was stored.
+    pub(super) fn count_resent(&self, destination: &Arc<Destination>) {
+        let lines = self.lanes.flight(destination).iter().map(|held| held.write.batch.lines());
+        self.metrics.backlog.resent.add(lines.sum());
     }
 
     fn delivered(&mut self, destination: &Arc<Destination>) {
@@ -107,9 +135,14 @@ impl Sender {
             self.set_aside(poison);
         }
         if let Some(ailment) = self.ailments.get_mut(destination) {
+            ailment.successes += 1;
             ailment.alone = false;
             ailment.refusal = None;
             ailment.backoff = self.backoff.clone();
+        }
+        if !self.lanes.last_waiting(destination).is_some_and(Held::is_kept) {
+            // Nothing of the failure is left: the next is a first one.
+            self.ailments.remove(destination);
         }
         for held in self.lanes.finish(destination) {
             self.backlog.settle(held, Outcome::Delivered);
@@ -170,19 +203,23 @@ impl Sender {
             backoff: self.backoff.clone(),
             successes,
             alone: false,
+            share: Share::All,
             refusal: None,
         });
         // Nobody has succeeded since it failed last, or it fails for the first time: no telling.
         let others_pass = std::mem::replace(&mut ailment.successes, successes) < successes;
         ailment.alone = match trouble.about {
             About::Backend => false,
-            About::Content => others_pass,
+            About::Either | About::Rate | About::Content => others_pass,
             About::Destination => true,
         };
+        // What comes and goes may be the beginning of an outage, which is what the room is for.
+        ailment.share = if trouble.about == About::Either { Share::All } else { Share::Half };
         ailment.refusal = refusal;
         if ailment.alone {
-            let share = if self.outage.is_some() { Share::All } else { Share::Half };
+            let share = if self.outage.is_some() { Share::All } else { ailment.share };
             self.keep_waiting(Some(destination), share);
+            self.make_room(destination);
         } else {
             self.keep_waiting(None, Share::All);
         }
@@ -200,14 +237,14 @@ impl Sender {
     fn pause(&mut self, destination: &Arc<Destination>, trouble: &Trouble, started: Instant) {
         let now = Instant::now();
         let retry_after = trouble.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-        let bounded = |pause: Duration, stopping: bool| match stopping {
-            true => pause.min(STOPPING_PAUSE_MAX),
-            false => pause.max(retry_after),
-        };
         let stopping = !self.queue_open;
+        let bounded = |pause: Duration, least: Duration| match stopping {
+            true => pause.min(STOPPING_PAUSE_MAX),
+            false => pause.max(least),
+        };
         let ailment = self.ailments.get_mut(destination).expect("it was put there");
         if ailment.alone {
-            let pause = bounded(ailment.backoff.pause(random()), stopping);
+            let pause = bounded(ailment.backoff.pause(random()), retry_after);
             self.lanes.hold(destination, now + pause);
             if let Some(unsaid) = self.ailing.admit(now) {
                 let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
@@ -220,56 +257,22 @@ impl Sender {
             }
             return;
         }
-        self.lanes.release(destination);
+        // What one client may not send, others may.
+        let all_wait = if trouble.about == About::Rate { Duration::ZERO } else { retry_after };
         let (until, failed) = (now, now);
         let backoff = self.backoff.clone();
         let outage = self.outage.get_or_insert(Outage { until, began: now, failed, backoff });
         // What was under way when it failed says nothing new, but for how long it wants.
         if started >= outage.failed || outage.until == outage.failed {
-            outage.until = now + bounded(outage.backoff.pause(random()), stopping);
+            outage.until = now + bounded(outage.backoff.pause(random()), all_wait);
             outage.failed = now;
         } else if !stopping {
-            outage.until = outage.until.max(now + retry_after);
+            outage.until = outage.until.max(now + all_wait);
         }
+        // Should the success of another end the outage, this one has its time to wait all the same.
+        let own = if stopping { now } else { now + retry_after };
+        self.lanes.hold(destination, outage.until.max(own));
         self.tell(Some(trouble));
-    }
-
-    /// Takes what waits, of one destination or of all, into the backlog; what it has no room for
-    /// is dropped.
-    fn keep_waiting(&mut self, destination: Option<&Arc<Destination>>, share: Share) {
-        let (backlog, ailments) = (&mut self.backlog, &self.ailments);
-        self.lanes.retain_waiting(destination, |key, held| {
-            let refusal = ailments.get(key).and_then(|ailment| ailment.refusal.clone());
-            let kept = backlog.keep(held, share, refusal.map_or(Answer::Buffered, Answer::Refused));
-            if !kept {
-                backlog.settle_in_place(held, Outcome::Dropped(Drop::BufferFull));
-            }
-            kept
-        });
-    }
-
-    /// Takes a new write into the backlog if it belongs there: behind what is kept of its
-    /// destination, or while the backend is down. `None` if there is no room for it: it is settled.
-    pub(super) fn keep_new(&mut self, mut held: Held) -> Option<Held> {
-        let destination = &held.write.destination;
-        let ailment = self.ailments.get(destination);
-        let down = self.outage.is_some();
-        let behind = self.lanes.last_waiting(destination).is_some_and(Held::is_kept);
-        if !down && !behind {
-            return Some(held);
-        }
-        let alone = self.outage.is_none() && ailment.is_some_and(|ailment| ailment.alone);
-        let share = if alone { Share::Half } else { Share::All };
-        let refusal = ailment.and_then(|ailment| ailment.refusal.clone());
-        if self.backlog.keep(&mut held, share, refusal.map_or(Answer::Buffered, Answer::Refused)) {
-            return Some(held);
-        }
-        // With nothing else to try, it is what tells whether the backend is back.
-        if self.lanes.is_empty() {
-            return Some(held);
-        }
-        self.backlog.settle(held, Outcome::Dropped(Drop::BufferFull));
-        None
     }
 
     /// Sets a write aside: into the dead-letter file, if there is one.

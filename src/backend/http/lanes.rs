@@ -1,15 +1,18 @@
 //! Which writes share a request, and in which order requests leave.
 //!
 //! Called by the sender loop. Pure: no I/O, and the time comes in. A lane is what waits for one
-//! destination: at most one request of it is in flight, in the order of its writes; what comes
-//! meanwhile is merged into the next one. A lane exists only while it holds something. It is
-//! ready, in flight, held until a time, or, between [`Lanes::put_back`] and the call that says
-//! what becomes of it, at rest.
+//! place: at most one request of it is in flight, in the order of its writes; what comes meanwhile
+//! is merged into the next one, as far as neighbours can be. A lane exists only while it holds
+//! something. It is ready, in flight, held until a time, or, between [`Lanes::put_back`] and the
+//! call that says what becomes of it, at rest.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Instant;
+
+/// So many in a row that fail for what they hold are found out one by one.
+const LEAP_MAX: usize = 256;
 
 /// All destinations that have something waiting or in flight.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub(super) struct Lanes<K, T> {
     held: BTreeMap<(Instant, u64), K>,
     held_count: u64,
     bytes: fn(&T) -> u64,
+    merges: fn(&T, &T) -> bool,
 }
 
 #[derive(Debug)]
@@ -33,22 +37,32 @@ struct Lane<T> {
     pieces: VecDeque<usize>,
     /// How often the first of `waiting` has failed alone, in a row.
     failed_alone: u32,
-    /// What is in flight went past the first of `waiting`.
-    leaps: bool,
+    /// What is in flight went past so many of `waiting`, if any.
+    leaps: usize,
+    /// How many the last that went past the first of `waiting` went past, and failed too.
+    leapt: usize,
 }
 
 impl<T> Lane<T> {
     fn new(item: T) -> Self {
         let (flight, pieces) = (Vec::new(), VecDeque::new());
-        Self { flight, waiting: VecDeque::from([item]), pieces, failed_alone: 0, leaps: false }
+        Self {
+            flight,
+            waiting: VecDeque::from([item]),
+            pieces,
+            failed_alone: 0,
+            leaps: 0,
+            leapt: 0,
+        }
     }
 
     /// Puts what is in flight back where it was taken.
     fn put_back(&mut self) {
-        if std::mem::take(&mut self.leaps) {
+        let leaps = std::mem::take(&mut self.leaps);
+        if leaps > 0 {
             let item = self.flight.pop().expect("one item leaps");
-            self.waiting.insert(self.waiting.len().min(1), item);
-            self.pieces.insert(self.pieces.len().min(1), 1);
+            self.waiting.insert(self.waiting.len().min(leaps), item);
+            self.pieces.insert(self.pieces.len().min(leaps), 1);
             return;
         }
         match self.flight.len() {
@@ -65,11 +79,16 @@ impl<T> Lane<T> {
     }
 }
 
+fn flight<T>(lane: &mut Lane<T>) -> &mut Vec<T> {
+    &mut lane.flight
+}
+
 impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
-    /// No lanes yet. `bytes` gives what an item adds to a request.
-    pub(super) fn new(bytes: fn(&T) -> u64) -> Self {
+    /// No lanes yet. `bytes` gives what an item adds to a request, `merges` whether two of a lane
+    /// can be in the same one.
+    pub(super) fn new(bytes: fn(&T) -> u64, merges: fn(&T, &T) -> bool) -> Self {
         let (lanes, ready, held) = Default::default();
-        Self { lanes, ready, held, held_count: 0, bytes }
+        Self { lanes, ready, held, held_count: 0, bytes, merges }
     }
 
     /// Adds an item behind all others of its destination.
@@ -96,7 +115,7 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
             && let Some(next) = lane.waiting.front()
         {
             bytes += (self.bytes)(next);
-            if bytes > bytes_max {
+            if bytes > bytes_max || !(self.merges)(&lane.flight[0], next) {
                 break;
             }
             lane.flight.extend(lane.waiting.pop_front());
@@ -130,8 +149,8 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
     pub(super) fn finish(&mut self, key: &K) -> Vec<T> {
         let Some(lane) = self.lanes.get_mut(key) else { return Vec::new() };
         let flight = std::mem::take(&mut lane.flight);
-        if !std::mem::take(&mut lane.leaps) {
-            lane.failed_alone = 0;
+        if std::mem::take(&mut lane.leaps) == 0 {
+            (lane.leapt, lane.failed_alone) = (0, 0);
         }
         self.release(key);
         flight
@@ -143,7 +162,7 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
     /// forgotten otherwise.
     pub(super) fn put_back(&mut self, key: &K, counts: bool) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
-        if !lane.leaps {
+        if lane.leaps == 0 {
             let alone = lane.flight.len() == 1;
             lane.failed_alone = if counts && alone { lane.failed_alone + 1 } else { 0 };
         }
@@ -160,7 +179,7 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
     /// Puts `parts` where what was taken out came from.
     pub(super) fn put_back_parts(&mut self, key: &K, parts: impl IntoIterator<Item = T>) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
-        let at = usize::from(std::mem::take(&mut lane.leaps));
+        let at = std::mem::take(&mut lane.leaps);
         for (i, part) in parts.into_iter().enumerate() {
             lane.waiting.insert(at + i, part);
             lane.pieces.insert((at + i).min(lane.pieces.len()), 1);
@@ -169,33 +188,35 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
 
     /// Whether what is in flight for a destination went past the first that waits.
     pub(super) fn leaps(&self, key: &K) -> bool {
-        self.lanes.get(key).is_some_and(|lane| lane.leaps)
+        self.lanes.get(key).is_some_and(|lane| lane.leaps > 0)
     }
 
     /// Puts the second item of a lane at rest in flight, if the first has failed alone at least
-    /// `failed_min` times and there is a second one.
+    /// `failed_min` times and there is a second one. The next time it is the one behind that, as
+    /// those between may fail for what they hold too.
     pub(super) fn leap(&mut self, key: &K, failed_min: u32) -> bool {
         let Some(lane) = self.lanes.get_mut(key) else { return false };
-        if lane.failed_alone < failed_min {
+        if lane.failed_alone < failed_min || lane.waiting.len() < 2 {
             return false;
         }
-        let Some(second) = lane.waiting.remove(1) else { return false };
-        if let Some(piece) = lane.pieces.get_mut(1) {
-            *piece -= 1;
-            if *piece == 0 {
-                lane.pieces.remove(1);
-            }
-        }
-        lane.flight.push(second);
-        lane.leaps = true;
+        // Behind the last it starts anew.
+        let last = (lane.waiting.len() - 1).min(LEAP_MAX);
+        let at = if lane.leapt < last { lane.leapt + 1 } else { 1 };
+        lane.flight.extend(lane.waiting.remove(at));
+        // What it goes past is to be tried one by one.
+        lane.pieces = std::iter::repeat_n(1, at).collect();
+        (lane.leaps, lane.leapt) = (at, at);
         true
     }
 
-    /// Takes out the item that the one in flight went past.
+    /// Takes out the first of the items that the one in flight went past. If there are more, what
+    /// is in flight goes back behind them: it is to have the last word.
     pub(super) fn take_overtaken(&mut self, key: &K) -> Option<T> {
-        let lane = self.lanes.get_mut(key).filter(|lane| lane.leaps)?;
-        lane.leaps = false;
-        lane.failed_alone = 0;
+        let lane = self.lanes.get_mut(key).filter(|lane| lane.leaps > 0)?;
+        if lane.leaps > 1 {
+            lane.put_back();
+        }
+        (lane.leaps, lane.leapt, lane.failed_alone) = (0, 0, 0);
         lane.pieces.pop_front();
         lane.waiting.pop_front()
     }
@@ -270,6 +291,14 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         }
     }
 
+    /// Looks at all that is in flight, of one destination or of all, each in its order.
+    pub(super) fn each_in_flight(&mut self, key: Option<&K>, look: impl FnMut(&mut T)) {
+        match key {
+            Some(key) => self.lanes.get_mut(key).into_iter().flat_map(flight).for_each(look),
+            None => self.lanes.values_mut().flat_map(flight).for_each(look),
+        }
+    }
+
     /// Takes out what waits, and forgets all about it; what is in flight stays.
     pub(super) fn take_waiting(&mut self) -> Vec<T> {
         self.ready.clear();
@@ -280,7 +309,7 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
             lane.pieces.clear();
             lane.failed_alone = 0;
             // What it went past is gone: the next to come must not be taken for it.
-            lane.leaps = false;
+            (lane.leaps, lane.leapt) = (0, 0);
             !lane.flight.is_empty()
         });
         taken

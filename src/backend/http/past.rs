@@ -5,12 +5,15 @@
 //! own (`way`). The sender loop is told of it here, and lets nothing of the same destination leave
 //! meanwhile. It alone judges a flight that failed, as one of its own. At most one flies at a time.
 
-use super::Flight;
+use super::classify::{Failure, Reply};
+use super::held::Held;
+use super::{Flight, Sender};
 use crate::metrics;
 use crate::queue::Weigh;
 use crate::write::{Destination, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// What the fronts and the sender thread of one backend know of the flights past its queue.
@@ -36,7 +39,10 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) write: Write,
-    pub(super) flight: Flight,
+    pub(super) ended: Result<Reply, Failure>,
+    pub(super) started: Instant,
+    /// It was sent a second time at once.
+    pub(super) again: bool,
 }
 
 impl Past {
@@ -100,10 +106,10 @@ impl Past {
         self.lock().failed.take()
     }
 
-    /// Whether a write to `destination` must wait for the flight. If so, its end is told.
-    pub(super) fn holds(&self, destination: &Arc<Destination>) -> bool {
+    /// Whether a write to `place` must wait for the flight. If so, its end is told.
+    pub(super) fn holds(&self, place: &Destination) -> bool {
         let mut state = self.lock();
-        let holds = state.flying.as_ref().is_some_and(|flying| flying == destination);
+        let holds = state.flying.as_ref().is_some_and(|flying| flying.place() == *place);
         state.awaited |= holds;
         holds
     }
@@ -116,5 +122,29 @@ impl Past {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the lock")
+    }
+}
+
+impl Sender {
+    /// Goes on with what a front could not deliver, and with what waited for it.
+    pub(super) fn take_past(&mut self) {
+        if let Some(Failed { write, ended, started, again }) = self.past.take_failed() {
+            let place = Arc::new(write.destination.place());
+            self.lanes.insert_in_flight(&place, Held::new(write));
+            self.land(Flight { place, ended, started, again });
+        }
+        while let Some(write) = self.behind.pop_front() {
+            let place = Arc::new(write.destination.place());
+            if self.past.holds(&place) {
+                return self.behind.push_front(write);
+            }
+            self.enter(place, write);
+        }
+    }
+
+    /// Fronts know success only: while anything is wrong, all is for this thread to judge.
+    pub(super) fn allow_past(&self, failed: bool) {
+        let well = self.outage.is_none() && self.ailments.is_empty() && self.backlog.is_empty();
+        self.past.allow(!failed && well);
     }
 }

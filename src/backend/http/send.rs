@@ -15,18 +15,19 @@ use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, RETRY_AFTER,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, RETRY_AFTER,
     USER_AGENT,
 };
 use hyper::http::{HeaderValue, Response};
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
+use tokio::time::{timeout, timeout_at};
 
 /// What of a refusal's body is kept for the client.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
@@ -57,41 +58,45 @@ impl Transport {
         Self { target, authorization, idle: RefCell::default(), gate: RefCell::default(), open }
     }
 
-    /// Sends `frames` as one body and gives the backend's answer.
+    /// Sends `frames` as one body and gives the backend's answer. Once its status has come, the
+    /// rest of it decides nothing, and need not come. Says so if they were sent `again` because
+    /// nobody knows what became of them the first time.
     pub(super) async fn send(
         &self,
         destination: &Destination,
         frames: VecDeque<Bytes>,
+        again: &Cell<bool>,
     ) -> Result<Reply, Failure> {
         let limit = self.target.timeout;
+        let end = Instant::now() + limit;
         // An opaque body is packed already, and keeps its encoding.
         let gzip = self.target.gzip && destination.api == Api::Lines;
         let frames = if gzip { compress::gzip(frames) } else { frames };
-        let exchanged = tokio::time::timeout(limit, self.exchange(destination, frames)).await;
-        exchanged.unwrap_or(Err(Failure::Timeout(limit)))
+        let exchanged = timeout_at(end.into(), self.exchange(destination, frames, again)).await;
+        let (connection, response) = exchanged.unwrap_or(Err(Failure::Timeout(limit)))?;
+        Ok(self.read(connection, response, end).await)
     }
 
     async fn exchange(
         &self,
         destination: &Destination,
         frames: VecDeque<Bytes>,
-    ) -> Result<Reply, Failure> {
+        again: &Cell<bool>,
+    ) -> Result<(Connection, Response<Incoming>), Failure> {
         if let Some(mut connection) = self.take_idle() {
             let request = self.request(destination, frames.clone())?;
-            match connection.requests.send_request(request).await {
-                Ok(response) => return self.read(connection, response).await,
-                Err(error) if error.is_parse() => {
-                    return Err(Failure::Transport(error.to_string()));
-                }
-                // The backend closed it while it was idle. Writing a point twice changes nothing,
-                // so once more, on a connection that cannot be stale.
-                Err(_) => {}
+            // If it fails, the backend closed it while it was idle, or what was left of the answer
+            // before came as the answer. Writing a point twice changes nothing, so once more, on a
+            // connection that cannot be stale.
+            if let Ok(response) = connection.requests.send_request(request).await {
+                return Ok((connection, response));
             }
+            again.set(true);
         }
         let mut connection = self.connect().await?;
         let request = self.request(destination, frames)?;
         let response = connection.requests.send_request(request).await;
-        self.read(connection, response.map_err(|error| transport(&error))?).await
+        Ok((connection, response.map_err(|error| transport(&error))?))
     }
 
     fn take_idle(&self) -> Option<Connection> {
@@ -175,23 +180,24 @@ impl Transport {
         request.body(Frames::new(frames)).map_err(|error| Failure::Request(error.to_string()))
     }
 
-    /// Reads the answer to its end, so that its connection can take the next request.
+    /// Reads the answer to its end, if it comes until `end`: its connection can take the next
+    /// request then.
     async fn read(
         &self,
         connection: Connection,
         response: Response<Incoming>,
-    ) -> Result<Reply, Failure> {
+        end: Instant,
+    ) -> Reply {
         let (head, mut rest) = response.into_parts();
         let header = |name| head.headers.get(name).map(|v| Bytes::copy_from_slice(v.as_ref()));
         let (content_type, error) = (header(CONTENT_TYPE), header(X_INFLUXDB_ERROR));
-        let retry_after = retry_after(&head.headers);
+        let retry_after = retry_after(&head.headers, SystemTime::now());
         let mut body = BytesMut::new();
         let whole = loop {
-            let data = match rest.frame().await {
-                None => break true,
-                // The status has come: what was to follow it changes nothing.
-                Some(Err(_)) => break false,
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            let data = match timeout_at(end.into(), rest.frame()).await {
+                Ok(None) => break true,
+                Err(_) | Ok(Some(Err(_))) => break false,
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             };
             let room = REFUSAL_BYTES_MAX - body.len();
             body.extend_from_slice(&data[..data.len().min(room)]);
@@ -204,23 +210,31 @@ impl Transport {
         }
         let status = head.status.as_u16();
         let refusal = Refusal { status, content_type, error, body: body.freeze() };
-        Ok(Reply { refusal, retry_after })
+        Reply { refusal, retry_after }
     }
 
     /// Keeps a connection for the next request. At most as many as run at once are ever open.
     async fn keep(&self, mut connection: Connection) {
         // A backend that answered before it read the whole body may never read the rest.
-        let ready = tokio::time::timeout(READY_TIMEOUT, connection.requests.ready()).await;
+        let ready = timeout(READY_TIMEOUT, connection.requests.ready()).await;
         if ready.is_ok_and(|ready| ready.is_ok()) {
             self.idle.borrow_mut().push(connection);
         }
     }
 }
 
-/// `Retry-After` in seconds. As a date it would need the two clocks to agree, and is ignored.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// How long to wait by `Retry-After`, which is in seconds or a date. A date is counted from the
+/// answer's own, so that the two clocks need not agree, or else from `now`.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let after = text(RETRY_AFTER)?;
+    if !after.is_empty() && after.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is long, not nothing.
+        return Some(after.parse().map_or(Duration::MAX, Duration::from_secs));
+    }
+    let until = httpdate::parse_http_date(after).ok()?;
+    let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    until.duration_since(date.unwrap_or(now)).ok()
 }
 
 pub(super) fn transport(error: &hyper::Error) -> Failure {
@@ -262,5 +276,40 @@ impl Body for Frames {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
+        let later = "Sun, 06 Nov 1994 08:50:37 GMT";
+        for (after, date, expected) in [
+            ("0", None, Some(0)),
+            (" 7 ", None, Some(7)),
+            (later, None, Some(60)),
+            (later, Some("Sun, 06 Nov 1994 08:50:35 GMT"), Some(2)),
+            (later, Some("yesterday"), Some(60)),
+            (later, Some("Sun, 06 Nov 1994 09:00:00 GMT"), None),
+            ("Sunday, 06-Nov-94 08:50:37 GMT", None, Some(60)),
+            ("-5", None, None),
+            ("1.5", None, None),
+            ("soon", None, None),
+            ("", None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(after));
+            if let Some(date) = date {
+                headers.insert(DATE, HeaderValue::from_static(date));
+            }
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(retry_after(&headers, now), expected, "{after} at {date:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("99999999999999999999"));
+        assert_eq!(retry_after(&headers, now), Some(Duration::MAX));
     }
 }

@@ -3,7 +3,9 @@
 mod flush;
 mod harness;
 mod kept;
+mod odd;
 mod past;
+mod places;
 mod tls;
 
 use super::*;

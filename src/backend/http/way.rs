@@ -5,10 +5,10 @@
 //! otherwise is handed over to the sender thread (`past`), which never sends it a second time
 //! before it has judged the first.
 
+use super::CLOSE_TIMEOUT;
 use super::classify::{Failure, Reply};
 use super::past::{Failed, Past};
 use super::send::Transport;
-use super::{CLOSE_TIMEOUT, Flight};
 use crate::backend::{Outcome, settle};
 use crate::config::HttpTarget;
 use crate::fanout;
@@ -135,24 +135,23 @@ impl Carried {
         let started = Instant::now();
         let write = self.write.as_ref().expect("it is taken when it lands");
         let frames = VecDeque::from([write.batch.to_body()]);
-        let ended = transport.send(&write.destination, frames).await;
-        self.land(ended, started);
+        let again = Cell::new(false);
+        let ended = transport.send(&write.destination, frames, &again).await;
+        self.land(ended, started, again.get());
     }
 
-    fn land(mut self, ended: Result<Reply, Failure>, started: Instant) {
+    fn land(mut self, ended: Result<Reply, Failure>, started: Instant, again: bool) {
         let write = self.write.take().expect("it lands once");
         let metrics = &self.past.metrics;
         match ended {
-            Ok(reply) if matches!(reply.refusal.status, 200..=299) => {
+            Ok(reply) if !again && matches!(reply.refusal.status, 200..=299) => {
                 metrics.requests[status_class(reply.refusal.status)].add(1);
                 metrics.latency.record(started.elapsed());
                 self.past.end(None);
                 settle(metrics, &write, Outcome::Delivered);
             }
             ended => {
-                let destination = Arc::clone(&write.destination);
-                let flight = Flight { destination, ended, started };
-                self.past.end(Some(Failed { write, flight }));
+                self.past.end(Some(Failed { write, ended, started, again }));
             }
         }
     }

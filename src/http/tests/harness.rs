@@ -150,7 +150,11 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
     let shared = Shared::new(&config);
     let bodies = Arc::clone(&shared.bodies);
     let registry = Arc::new(Registry {
-        http: vec![HttpListener { name: "test".into(), workers: vec![Arc::clone(&metrics)] }],
+        http: vec![HttpListener {
+            name: "test".into(),
+            workers: vec![Arc::clone(&metrics)],
+            tls: config.tls.clone(),
+        }],
         backends: backends.iter().map(|(backend, _)| Arc::clone(backend)).collect(),
         ..Registry::default()
     });

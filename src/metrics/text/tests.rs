@@ -2,12 +2,21 @@
 
 use super::*;
 use crate::metrics::{HttpListener, UdpListener};
+use crate::tls::certificates::Authority;
+use crate::tls::{Acceptor, ServerFiles};
 use crossbeam_utils::CachePadded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 const NAME: &str = "a \"b\\c\nd\",{e}";
+
+fn tls() -> Arc<Acceptor> {
+    let pem = Authority::new("ca").issue_for(&["relay"], 2020..2040);
+    let files = ServerFiles { identity: "/nonexistent".into(), client_authorities: None };
+    let read = |_: &std::path::Path| Ok(pem.clone().into_bytes());
+    Arc::new(Acceptor::new(files, &read).expect("a good file"))
+}
 
 fn registry() -> Registry {
     let backend = Arc::new(Backend::new(NAME.into(), "out".into(), Arc::default()));
@@ -26,7 +35,7 @@ fn registry() -> Registry {
     Registry {
         started_s: 1_700_000_000,
         udp: vec![UdpListener { name: NAME.into(), workers: udp.to_vec() }],
-        http: vec![HttpListener { name: "web".into(), workers: http.to_vec() }],
+        http: vec![HttpListener { name: "web".into(), workers: http.to_vec(), tls: Some(tls()) }],
         backends: vec![backend],
     }
 }

@@ -40,7 +40,7 @@ impl Message {
 }
 
 /// Reads one message; `None` if the connection ended before it began.
-pub(super) fn read(from: &mut impl BufRead, to_head: bool) -> io::Result<Option<Message>> {
+pub(crate) fn read(from: &mut impl BufRead, to_head: bool) -> io::Result<Option<Message>> {
     let Some(start) = read_line(from)? else { return Ok(None) };
     let mut headers = Vec::new();
     loop {
@@ -103,12 +103,17 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&to, DEADLINE).expect("the server listens");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a valid timeout");
-        stream.set_write_timeout(Some(DEADLINE)).expect("a valid timeout");
-        stream.set_nodelay(true).expect("a TCP option");
-        let reader = BufReader::new(stream.try_clone().expect("a file descriptor is left"));
-        Self { stream, reader }
+        Self::try_connect(to).expect("the server listens")
+    }
+
+    /// To a server that may be gone.
+    pub(crate) fn try_connect(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, DEADLINE)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        stream.set_nodelay(true)?;
+        let reader = BufReader::new(stream.try_clone()?);
+        Ok(Self { stream, reader })
     }
 
     /// Sends bytes as they are.

@@ -33,6 +33,10 @@ struct Sample {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Books {
     pub(crate) taken: u64,
+    /// Found in the spool at start.
+    pub(crate) restored: u64,
+    /// Left in the spool at the end.
+    pub(crate) spooled: u64,
     pub(crate) delivered: u64,
     pub(crate) queued: u64,
     /// By reason; reasons that never occurred are left out.
@@ -41,7 +45,8 @@ pub(crate) struct Books {
 
 impl Books {
     pub(crate) fn close(&self) -> bool {
-        self.taken == self.delivered + self.queued + self.dropped.values().sum::<u64>()
+        let dropped = self.dropped.values().sum::<u64>();
+        self.taken + self.restored == self.delivered + self.queued + self.spooled + dropped
     }
 
     pub(crate) fn dropped(&self, reason: &str) -> u64 {
@@ -108,6 +113,8 @@ impl Metrics {
         let labels = [("relay", relay), ("backend", backend)];
         Books {
             taken: self.of(names::TAKEN, &labels),
+            restored: self.of("ringrelay_backend_lines_restored_total", &labels),
+            spooled: 0,
             delivered: self.of(names::DELIVERED, &labels),
             queued: self.of(names::QUEUED, &labels),
             dropped: self.by(names::DROPPED, "reason", &labels),
@@ -120,6 +127,8 @@ impl Metrics {
         let of = |what: &str| self.of(&format!("ringrelay_backend_opaque_{what}"), &labels);
         Books {
             taken: of("taken_total"),
+            restored: of("restored_total"),
+            spooled: 0,
             delivered: of("delivered_total"),
             queued: of("queued"),
             dropped: self.by("ringrelay_backend_opaque_dropped_total", "reason", &labels),

@@ -37,8 +37,23 @@ impl Relay {
     /// a free port is added.
     #[track_caller]
     pub(crate) fn start(toml: &str) -> Self {
+        Self::start_as(Command::new(binary()), toml)
+    }
+
+    /// As [`start`](Self::start), where the process may have this many files open.
+    #[track_caller]
+    pub(crate) fn start_limited(toml: &str, files: usize) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\"")).arg(binary());
+        Self::start_as(command, toml)
+    }
+
+    /// As [`start`](Self::start), by a command that becomes the relay when it is given the
+    /// relay's arguments.
+    #[track_caller]
+    pub(crate) fn start_as(mut command: Command, toml: &str) -> Self {
         let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
-        let mut child = Command::new(binary())
+        let mut child = command
             .arg("-config")
             .arg(&file)
             .env("NO_COLOR", "1")
@@ -214,17 +229,18 @@ impl Stopped {
     }
 }
 
-/// Reads `relay=R backend=B taken=N delivered=N queued=N dropped=REASON=N REASON=N`.
+/// Reads `relay=R backend=B taken=N ... dropped=REASON=N REASON=N`.
 fn closing(text: &str) -> Option<((String, String), Books)> {
     let (text, dropped) = text.split_once(" dropped=")?;
     let mut fields = fields(text);
     let count = |key: &str| fields.get(key)?.parse().ok();
-    let (taken, delivered, queued) = (count("taken")?, count("delivered")?, count("queued")?);
+    let (taken, restored, spooled) = (count("taken")?, count("restored")?, count("spooled")?);
+    let (delivered, queued) = (count("delivered")?, count("queued")?);
     let reasons = dropped.split(' ').filter_map(|pair| pair.split_once('='));
     let reasons = reasons.map(|(reason, lines)| Some((reason.to_owned(), lines.parse().ok()?)));
     let dropped = reasons.collect::<Option<_>>()?;
     let names = (fields.remove("relay")?, fields.remove("backend")?);
-    Some((names, Books { taken, delivered, queued, dropped }))
+    Some((names, Books { taken, restored, spooled, delivered, queued, dropped }))
 }
 
 /// The message of a log line: what follows its time, level and target.

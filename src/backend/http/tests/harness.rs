@@ -105,31 +105,34 @@ pub(super) fn target(address: SocketAddr) -> HttpTarget {
 }
 
 pub(super) fn start(target: HttpTarget) -> Sending {
-    start_with(target, None)
-}
-
-pub(super) fn start_with(target: HttpTarget, dead_letters: Option<DeadLetterFile>) -> Sending {
+    let open = |metrics: &Backend| match &target.backlog {
+        Some(backlog) => Files::open(backlog, "relay", "out", metrics).expect("they open"),
+        None => Files::default(),
+    };
     let (queue, writes) = bounded(Limits { items_max: 1_000, bytes_max: 1 << 20 });
     let metrics = Arc::new(Backend::new("relay".into(), "out".into(), Arc::clone(queue.owed())));
+    let files = open(&metrics);
     let stopper = Stopper::default();
     let (control, commands) = control::channel();
     let past = Arc::new(Past::new(Arc::clone(&metrics)));
     let (stop, theirs) = (stopper.watch(), Arc::clone(&past));
     let thread = thread::spawn(move || {
         let runtime = runtime::new()?;
-        run(&runtime, writes, commands, target, dead_letters, theirs, stop);
+        run(&runtime, writes, commands, target, files, theirs, stop);
         Ok(())
     });
     Sending { queue: Some(queue), control, metrics, past, stopper, thread }
 }
 
-/// A client's write of a line, or several, to a database, and where its answer comes.
-pub(super) fn written(database: &str, line: &str) -> (Write, mpsc::Receiver<(usize, Answer)>) {
+/// A client's write of a line, or several, and where its answer comes.
+pub(super) fn written(
+    destination: Destination,
+    line: &str,
+) -> (Write, mpsc::Receiver<(usize, Answer)>) {
     let line = format!("{line}\n");
     let ends = memchr::memchr_iter(b'\n', line.as_bytes());
     let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
     let (answers, answer) = mpsc::channel(1);
-    let destination = Destination { query: format!("db={database}"), ..Destination::default() };
     let write = Write {
         batch: Batch::from_body(Bytes::from(line), ends),
         destination: Arc::new(destination),
@@ -141,7 +144,17 @@ pub(super) fn written(database: &str, line: &str) -> (Write, mpsc::Receiver<(usi
 impl Sending {
     /// Queues a line, or several, for a database; gives where the answer comes.
     pub(super) fn write(&self, database: &str, line: &str) -> mpsc::Receiver<(usize, Answer)> {
-        let (write, answer) = written(database, line);
+        let query = format!("db={database}");
+        self.write_to(Destination { query, ..Destination::default() }, line)
+    }
+
+    /// The same for any destination.
+    pub(super) fn write_to(
+        &self,
+        destination: Destination,
+        line: &str,
+    ) -> mpsc::Receiver<(usize, Answer)> {
+        let (write, answer) = written(destination, line);
         self.push(write);
         answer
     }
@@ -175,7 +188,9 @@ impl Sending {
         }
         self.thread.join().expect("the sender does not panic").expect("io_uring works");
         let metrics = self.metrics;
-        assert_eq!(metrics.taken.get(), metrics.delivered.get() + metrics.dropped_total());
+        let came = metrics.taken.get() + metrics.spool.restored.get();
+        let left = metrics.spool.left.get();
+        assert_eq!(came, metrics.delivered.get() + metrics.dropped_total() + left);
         assert_eq!((metrics.owed.lines(), metrics.owed.bytes()), (0, 0), "the books close");
         assert_eq!((metrics.opaque.queued.get(), metrics.backlog.oldest_s()), (0, None));
         metrics

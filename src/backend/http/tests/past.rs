@@ -3,6 +3,10 @@
 use super::*;
 use crate::fanout::{Opener as _, Way};
 
+fn to(database: &str) -> Destination {
+    Destination { query: format!("db={database}"), ..Destination::default() }
+}
+
 type Answers = mpsc::Receiver<(usize, Answer)>;
 
 /// Runs `test` on a front thread's way to the backend.
@@ -24,7 +28,7 @@ fn on_a_front<R>(
 
 /// Carries a write, once the way has its connection and nothing else is owed.
 async fn carried(way: &Rc<dyn Way>, database: &str, line: &str) -> Answers {
-    let (mut write, answer) = written(database, line);
+    let (mut write, answer) = written(to(database), line);
     let end = Instant::now() + DEADLINE;
     while let Err(back) = way.carry(write) {
         assert!(Instant::now() < end, "the way stays closed");
@@ -83,7 +87,7 @@ fn what_fails_is_judged_once_by_the_sender_which_has_the_way_closed_until_it_suc
     on_a_front(&sender, target(address), async |way| {
         let failed = carried(way, "d", "a f=0 1").await;
         assert!(matches!(answered(failed).await, Answer::Unavailable));
-        let (write, _) = written("d", "a f=1 1");
+        let (write, _) = written(to("d"), "a f=1 1");
         assert!(way.carry(write).is_err(), "all is for the sender now");
         let refused = answered(sender.write("d", "a f=1 1")).await;
         assert!(matches!(refused, Answer::Refused(refusal) if refusal.status == 404));
@@ -109,7 +113,7 @@ fn writes_wait_for_a_flight_to_their_destination_and_others_pass() {
     on_a_front(&sender, target(address), async |way| {
         let first = carried(way, "slow", "a f=0 1\na f=1 1").await;
         assert_eq!(got(&requests).await.body, "a f=0 1\na f=1 1\n");
-        let (write, _) = written("slow", "a f=9 1");
+        let (write, _) = written(to("slow"), "a f=9 1");
         assert!(way.carry(write).is_err(), "something is owed");
         let behind = sender.write("slow", "a f=2 1");
         assert!(matches!(answered(sender.write("other", "b f=1 1")).await, Answer::Delivered));

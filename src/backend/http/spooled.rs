@@ -1,0 +1,329 @@
+//! What of the backlog is on disk: a copy of all that is kept, and what memory has no room for.
+//!
+//! Called by the backlog. The spool has what is kept in the order in which it was kept. Up to a
+//! cursor it is in memory too; behind the cursor it is on disk alone. Only a destination that
+//! waits for its own sake may lag: what is behind of it is passed by, so that others go on, and
+//! has a cursor of its own. Decides when clients may be told that their writes are kept; the sync
+//! itself is run by the sender loop.
+
+use super::held::Waiter;
+use crate::config::Fsync;
+use crate::metrics::{self, Drop};
+use crate::spool::{Cursor, Kept, Place, Record, Spool, State, Tally, Trimmed, Why};
+use crate::sys;
+use crate::write::{Answer, Destination, Write};
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often a spool is synced by `fsync = "interval"`, searched for what is too old, and read
+/// again after its disk failed.
+const TICK: Duration = Duration::from_secs(1);
+
+/// One backend's spool, and where memory is in it.
+#[derive(Debug)]
+pub(super) struct Spooled {
+    spool: Spool,
+    fsync: Fsync,
+    metrics: Arc<metrics::Backend>,
+    /// What is behind it is on disk alone.
+    cursor: Cursor,
+    /// What is behind these, of their places and up to `cursor`, is on disk alone.
+    lagging: HashMap<Arc<Destination>, Cursor>,
+    /// Clients that are told when a record is durable.
+    promises: VecDeque<(Place, Waiter, Answer)>,
+    /// Something was appended since the last sync began.
+    dirty: bool,
+    /// A sync runs.
+    committing: bool,
+    ticked: Instant,
+    /// The disk failed to be read at the last try.
+    unreadable: bool,
+    /// What is too old is dropped.
+    ages: bool,
+}
+
+/// Files to be synced.
+pub(super) type Commit = crate::spool::Commit<File>;
+
+impl Spooled {
+    pub(super) fn new(spool: Spool, fsync: Fsync, metrics: Arc<metrics::Backend>) -> Self {
+        Self {
+            cursor: spool.head(),
+            fsync,
+            metrics,
+            lagging: HashMap::new(),
+            promises: VecDeque::new(),
+            dirty: false,
+            committing: false,
+            ticked: Instant::now(),
+            unreadable: false,
+            ages: spool.limits().age_max.is_some(),
+            spool,
+        }
+    }
+
+    /// Whether anything is on disk alone.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.spool.is_at_end(&self.cursor) || !self.lagging.is_empty()
+    }
+
+    /// Whether what comes for a destination must queue behind something that is on disk alone.
+    pub(super) fn has_unread_before(&self, destination: &Destination) -> bool {
+        !self.spool.is_at_end(&self.cursor) || self.lags(destination)
+    }
+
+    fn lags(&self, destination: &Destination) -> bool {
+        !self.lagging.is_empty() && self.lagging.contains_key(&destination.place())
+    }
+
+    /// Whether a segment is there.
+    pub(super) fn has(&self, segment: u64) -> bool {
+        self.spool.has(segment)
+    }
+
+    /// Whether a client may be told that its write is kept only when that is on the disk.
+    pub(super) fn syncs_always(&self) -> bool {
+        self.fsync == Fsync::Always
+    }
+
+    /// Writes a write to the spool; it stays in memory too, or does not.
+    pub(super) fn append(
+        &mut self,
+        write: &Write,
+        kept_s: u64,
+        in_memory: bool,
+    ) -> io::Result<Place> {
+        let record = Record { destination: &write.destination, batch: &write.batch, kept_s };
+        let at_end = self.spool.is_at_end(&self.cursor);
+        let state = if in_memory { State::Held } else { State::Unread };
+        let place = self.spool.append(&record, state).inspect_err(|error| self.failed(error))?;
+        if at_end && (in_memory || self.lags(&write.destination)) {
+            self.cursor = self.spool.tail();
+        }
+        self.dirty = true;
+        self.metrics.spool.lines.add(write.batch.lines());
+        Ok(place)
+    }
+
+    /// Gives `answer` to a client when its write is as safe as the configuration promises.
+    pub(super) fn promise(&mut self, place: Place, waiter: Waiter, answer: Answer) {
+        if self.syncs_always() && waiter.waits() {
+            self.promises.push_back((place, waiter, answer));
+        } else {
+            waiter.answer(answer);
+        }
+    }
+
+    /// Reads the next write that is on disk alone into memory, but none to a place that
+    /// `is_blocked`.
+    pub(super) fn read(&mut self, is_blocked: impl Fn(&Destination) -> bool) -> Option<Kept> {
+        if self.unreadable {
+            return None;
+        }
+        let read = self.try_read(is_blocked);
+        read.inspect_err(|error| {
+            self.failed(error);
+            self.unreadable = true;
+        })
+        .unwrap_or_default()
+    }
+
+    fn try_read(&mut self, is_blocked: impl Fn(&Destination) -> bool) -> io::Result<Option<Kept>> {
+        let free = self.lagging.keys().filter(|place| !is_blocked(place));
+        for place in free.cloned().collect::<Vec<_>>() {
+            let from = self.lagging.get_mut(&place).expect("it lags");
+            let mut wanted = |of: &Destination| of.place() == *place;
+            let upto = self.cursor.clone();
+            match self.spool.read(from, Some(&upto), &mut wanted)? {
+                None => self.lagging.remove(&place),
+                read => return Ok(read),
+            };
+        }
+        let (start, lagging) = (self.cursor.clone(), &mut self.lagging);
+        let mut wanted = |of: &Destination| {
+            let place = of.place();
+            if lagging.contains_key(&place) {
+                return false;
+            }
+            let is_free = !is_blocked(&place);
+            if !is_free {
+                lagging.insert(Arc::new(place), start.clone());
+            }
+            is_free
+        };
+        self.spool.read(&mut self.cursor, None, &mut wanted)
+    }
+
+    /// What was in memory is on disk alone again.
+    pub(super) fn release(&mut self, at: Place) {
+        self.spool.release(at);
+    }
+
+    /// What is on disk alone of a place is passed by, and read by itself.
+    pub(super) fn lag(&mut self, place: &Arc<Destination>) {
+        self.lagging.insert(Arc::clone(place), self.spool.head());
+    }
+
+    /// Takes note that a write needs no more sending.
+    pub(super) fn settle(&mut self, place: Place) {
+        if let Err(error) = self.spool.settle(place) {
+            self.failed(&error);
+        }
+    }
+
+    /// Ends a turn: writes what was noted, and drops what is too much or too old. Gives the
+    /// segments whose writes are to be dropped from memory too.
+    pub(super) fn end_turn(&mut self, now: Instant) -> Vec<(u64, Drop)> {
+        if let Err(error) = self.spool.flush_marks() {
+            self.failed(&error);
+        }
+        if now >= self.ticked + TICK {
+            self.unreadable = false;
+        }
+        let mut trimmed = Vec::new();
+        while let Some(Trimmed { segment, unread_lines, unread_opaque, why, .. }) =
+            self.spool.trim(sys::now_s())
+        {
+            let why = match why {
+                Why::Size => Drop::SpoolFull,
+                Why::Age => Drop::SpoolAged,
+            };
+            self.drop_unread(why, unread_lines, unread_opaque);
+            trimmed.push((segment, why));
+        }
+        let lost = self.spool.take_lost();
+        self.drop_unread(Drop::SpoolFailed, lost.lines, lost.opaque);
+        let damaged = &self.metrics.spool.damaged;
+        damaged.add(self.spool.corrupt() - damaged.get());
+        self.metrics.spool.set_bytes(self.spool.bytes());
+        trimmed
+    }
+
+    fn drop_unread(&self, why: Drop, lines: u64, opaque: u64) {
+        self.metrics.drop_lines(why, lines);
+        self.metrics.owed.settle_spilled(lines);
+        self.metrics.opaque.dropped[why as usize].add(opaque);
+        self.metrics.opaque.queued.sub(opaque);
+    }
+
+    /// A sync that is due: to be run, and then told to [`committed`](Self::committed).
+    pub(super) fn commit(&mut self, now: Instant) -> Option<Commit> {
+        let ticks = now >= self.ticked + TICK;
+        if ticks {
+            self.ticked = now;
+        }
+        let due = match self.fsync {
+            Fsync::Always => true,
+            Fsync::Interval => ticks,
+            Fsync::Never => false,
+        };
+        if !due || !self.dirty || self.committing {
+            return None;
+        }
+        match self.spool.unsynced() {
+            Ok(Some(commit)) => {
+                self.dirty = false;
+                self.committing = true;
+                return Some(commit);
+            }
+            Ok(None) => {
+                self.dirty = false;
+                self.keep_promises(|_| true, true);
+            }
+            Err(error) => {
+                self.failed(&error);
+                self.keep_promises(|_| true, false);
+            }
+        }
+        None
+    }
+
+    /// Tells clients what became of the sync.
+    pub(super) fn committed(&mut self, commit: Commit, ended: io::Result<()>) {
+        self.committing = false;
+        self.keep_promises(|place| commit.covers(place), ended.is_ok());
+        // There is more of it than one sync takes, or what came meanwhile.
+        self.dirty |= !self.promises.is_empty();
+        match ended {
+            Ok(()) => self.spool.synced(commit),
+            Err(error) => {
+                self.failed(&error);
+                self.spool.sync_failed(commit);
+            }
+        }
+    }
+
+    fn keep_promises(&mut self, covers: impl Fn(Place) -> bool, durable: bool) {
+        while self.promises.front().is_some_and(|&(place, ..)| covers(place)) {
+            let (_, waiter, answer) = self.promises.pop_front().expect("there is a first");
+            waiter.answer(if durable { answer } else { Answer::Unavailable });
+        }
+    }
+
+    /// When [`end_turn`](Self::end_turn) and [`commit`](Self::commit) are to be called again,
+    /// whatever else happens.
+    pub(super) fn next_tick(&self) -> Option<Instant> {
+        let unsynced = self.fsync == Fsync::Interval && self.dirty;
+        let ages = self.ages && self.spool.segments() > 0;
+        (unsynced || self.unreadable || ages).then(|| self.ticked + TICK)
+    }
+
+    /// Forgets what is on disk alone, and takes it off the disk; `each` sees it first.
+    pub(super) fn flush(&mut self, mut each: impl FnMut(&Kept)) {
+        while let Some(kept) = self.read(|_| false) {
+            each(&kept);
+            self.settle(kept.place);
+        }
+    }
+
+    /// The relay ends: what is on disk stays there. Waits for the disk.
+    pub(super) fn close(&mut self) {
+        let ended = self.spool.flush_marks().and_then(|()| self.sync_all());
+        if let Err(error) = &ended {
+            self.failed(error);
+        }
+        self.keep_promises(|_| true, ended.is_ok());
+        let Tally { lines, opaque, .. } = self.spool.unread();
+        self.leave(lines, opaque);
+        self.metrics.owed.settle_spilled(lines);
+        self.metrics.spool.set_bytes(self.spool.bytes());
+    }
+
+    fn sync_all(&mut self) -> io::Result<()> {
+        if self.fsync == Fsync::Never {
+            return Ok(());
+        }
+        while let Some(commit) = self.spool.unsynced()? {
+            match commit.sync() {
+                Ok(()) => self.spool.synced(commit),
+                Err(error) => {
+                    self.spool.sync_failed(commit);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what stays on the disk when the relay ends.
+    pub(super) fn leave(&self, lines: u64, opaque: u64) {
+        self.metrics.spool.left.add(lines);
+        self.metrics.spool.opaque_left.add(opaque);
+        self.metrics.opaque.queued.sub(opaque);
+    }
+
+    fn failed(&self, error: &io::Error) {
+        if self.metrics.spool.errors.get() == 0 {
+            let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
+            tracing::error!(
+                relay, backend, %error,
+                "the spool's disk fails; more such errors are counted in \
+                 ringrelay_backend_spool_errors_total"
+            );
+        }
+        self.metrics.spool.errors.add(1);
+    }
+}

@@ -1,0 +1,104 @@
+//! What the sender loop does about its spool in each turn, and at the end.
+//!
+//! Called by the sender loop.
+
+use super::held::Held;
+use super::spooled::Commit;
+use super::{FRONTS_TIMEOUT, READ_BYTES_MAX, Sender};
+use crate::backend::Outcome;
+use crate::write::Destination;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::time::timeout;
+
+impl Sender {
+    /// Whether nothing comes any more, and nothing is left to send; or what is left is safe on
+    /// disk, and the backend was found to be down since.
+    pub(super) fn is_done(&mut self) -> bool {
+        let Some(hurried) = self.hurried else { return false };
+        if self.lanes.is_empty() && !self.backlog.has_unread() {
+            return true;
+        }
+        let is_down = self.outage.as_ref().is_some_and(|outage| outage.failed_after(hurried));
+        is_down && self.flights.is_empty() && self.backlog.spool().is_some()
+    }
+
+    /// Takes back into memory what is on disk alone, as far as there is room.
+    pub(super) fn read_back(&mut self) {
+        if !self.backlog.has_unread() {
+            return;
+        }
+        let (ailments, mut bytes) = (&self.ailments, 0);
+        let ails = |of: &Destination| ailments.get(of).is_some_and(|ailment| ailment.is_alone());
+        while bytes < READ_BYTES_MAX
+            && let Some(held) = self.backlog.read(ails)
+        {
+            bytes += held.write.batch.bytes().len();
+            let place = Arc::new(held.write.destination.place());
+            self.lanes.push(&place, held);
+        }
+        self.publish();
+    }
+
+    /// Lets the spool keep up with what was decided since the last turn.
+    pub(super) fn end_turn(&mut self) {
+        let Some(spool) = self.backlog.spool() else { return };
+        let now = Instant::now();
+        let trimmed = spool.end_turn(now);
+        if let Some(commit) = spool.commit(now) {
+            self.syncs.spawn_local(async move {
+                let ended = sync(&commit).await;
+                (commit, ended)
+            });
+        }
+        for (segment, why) in trimmed {
+            let backlog = &mut self.backlog;
+            self.lanes.retain_waiting(None, |_, held| {
+                let stays = held.segment() != Some(segment);
+                if !stays {
+                    backlog.settle_in_place(held, Outcome::Dropped(why));
+                }
+                stays
+            });
+        }
+    }
+
+    /// All is done, or the deadline has passed: what is left stays in the spool or is dropped,
+    /// counted, and requests in flight end.
+    pub(super) async fn give_up(mut self) {
+        let (lines, bytes) = (self.metrics.owed.backlog_lines(), self.metrics.owed.backlog_bytes());
+        if lines > 0 && self.backlog.spool().is_none() {
+            let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
+            tracing::warn!(relay, backend, lines, bytes, "the backlog is dropped at shutdown");
+        }
+        self.publish();
+        let behind = std::mem::take(&mut self.behind).into_iter().map(Held::new);
+        for held in self.lanes.drain().chain(behind) {
+            self.backlog.leave(held);
+        }
+        self.flights.shutdown().await;
+        // The fronts let go of the queue at the deadline too; what they push until then counts.
+        let leave_rest = async {
+            while let Some(write) = self.queue.pop().await {
+                self.backlog.leave(Held::new(write));
+            }
+        };
+        drop(timeout(FRONTS_TIMEOUT, leave_rest).await);
+        if let Some(failed) = self.past.take_failed() {
+            self.backlog.leave(Held::new(failed.write));
+        }
+        self.syncs.shutdown().await;
+        if let Some(spool) = self.backlog.spool() {
+            spool.close();
+        }
+    }
+}
+
+/// Forces a part of the spool to its disk.
+async fn sync(commit: &Commit) -> io::Result<()> {
+    for file in commit.files() {
+        tokio_uring::fs::File::from_std(file.try_clone()?).sync_data().await?;
+    }
+    Ok(())
+}
