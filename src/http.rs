@@ -32,8 +32,9 @@ pub(crate) use connection::bytes_max as connection_bytes_max;
 pub use shared::Shared;
 
 use crate::config::{self, Target};
-use crate::fanout::Fanout;
+use crate::fanout::{Fanout, Ways};
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
+use crate::runtime;
 use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::Stamper;
@@ -53,7 +54,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use watch::Watch;
 
@@ -100,8 +101,8 @@ pub fn run(
     registry: &Arc<Registry>,
     stop: &Stop,
 ) -> io::Result<()> {
-    runtime.block_on(async {
-        let mut accepting = JoinSet::new();
+    runtime::block_on(runtime, async {
+        let (mut accepting, mut sites) = (JoinSet::new(), Vec::new());
         let stamper = Rc::new(RefCell::new(Stamper::default()));
         for listener in listeners {
             let stays_open = listener.stays_open;
@@ -115,10 +116,15 @@ pub fn run(
                 stopping: stop.clone(),
                 stop: stop.clone(),
             });
+            sites.push(Rc::clone(&site));
             accepting.spawn_local(connection::accept(Door::new(socket, stays_open)?, site, places));
         }
         while let Some(ended) = accepting.join_next().await {
             ended.map_err(io::Error::other)??;
+        }
+        let deadline = stop.deadline().unwrap_or_else(Instant::now);
+        for front in sites.iter().filter_map(|site| site.front.as_ref()) {
+            front.ways.close(deadline).await;
         }
         Ok(())
     })
@@ -132,7 +138,7 @@ pub fn run_admin(runtime: &tokio_uring::Runtime, admin: Admin) -> io::Result<()>
     let Admin { socket, stays_open, registry, stopping, stop } = admin;
     let limits = config::Connections::default();
     let places = Arc::new(Places::new(limits.open_max));
-    runtime.block_on(async {
+    runtime::block_on(runtime, async {
         let site = Rc::new(Site { registry, front: None, limits, stopping, stop });
         connection::accept(Door::new(socket, stays_open)?, site, places).await
     })
@@ -157,6 +163,8 @@ struct Site {
 struct Front {
     config: Arc<config::HttpListener>,
     fanout: Fanout,
+    /// This thread's, past the queues of the fan-out.
+    ways: Ways,
     metrics: Arc<CachePadded<HttpWorker>>,
     shared: Shared,
     stamper: Rc<RefCell<Stamper>>,
@@ -174,7 +182,8 @@ impl Front {
         let Listener { socket, stays_open: _, config, fanout, metrics, shared } = listener;
         // A write may wait for the request before it in its backend, then for its own.
         let answer_timeout = 2 * longest_timeout(&config) + Duration::from_secs(1);
-        (socket, Self { config, fanout, metrics, shared, stamper, answer_timeout, stop })
+        let ways = fanout.open_ways();
+        (socket, Self { config, fanout, ways, metrics, shared, stamper, answer_timeout, stop })
     }
 
     /// Counts a request against `rate-limit`; the 429 if it goes over.

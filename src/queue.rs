@@ -72,6 +72,12 @@ impl Owed {
         self.backlog_lines.load(Ordering::Relaxed)
     }
 
+    /// Adds what a front sends past the queue.
+    pub fn owe(&self, bytes: u64, lines: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.lines.fetch_add(lines, Ordering::Relaxed);
+    }
+
     /// Takes off what the backend has settled: delivered or dropped, and counted as such.
     pub fn settle(&self, bytes: u64, lines: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -347,15 +353,10 @@ mod tests {
         let (push, pop) = bounded::<Item>(Limits { items_max: 1, bytes_max: 1 });
         let poke = pop.poke();
         let (tell, woken) = channel(1);
-        let popper = std::thread::spawn(move || {
-            pop.pop_or(|| {
-                let _ = tell.try_send(());
-            })
-        });
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        // It may not have been waiting yet.
+        let popper = std::thread::spawn(move || pop.pop_or(|| _ = tell.try_send(())));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
         while woken.try_recv().is_err() {
-            assert!(std::time::Instant::now() < deadline, "the poke is not felt");
+            assert!(std::time::Instant::now() < end, "the poke is not felt");
             poke.poke();
         }
         drop(push);

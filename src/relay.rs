@@ -116,8 +116,8 @@ impl Relay {
                 }
                 Transport::Http(way) => {
                     self.senders.spawn_runtime(&mut self.pulses, name, move |runtime| {
-                        let HttpWay { target, commands, files } = *way;
-                        backend::http::run(&runtime, queue, commands, target, files, metrics, stop);
+                        let HttpWay { target, commands, files, past } = *way;
+                        backend::http::run(&runtime, queue, commands, target, files, past, stop);
                         Ok(())
                     })?
                 }

@@ -2,14 +2,16 @@
 //! `backend`, with the kernel's errors left for them to put into words. No ring here: see `ring`.
 #![expect(unsafe_code, reason = "socket options that no safe wrapper offers")]
 
+mod ready;
+
+pub use ready::ReadyListener;
+
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// Connections that may wait for `accept`; the kernel caps it at `net.core.somaxconn`.
 const LISTEN_BACKLOG: i32 = 1024;
@@ -92,43 +94,6 @@ pub fn passed_sockets() -> io::Result<Vec<(RawFd, String, Socket)>> {
             (fd, name, Socket::from(owned))
         })
         .collect())
-}
-
-/// A listening socket whose connections a `tokio` runtime waits for by readiness.
-#[derive(Debug)]
-pub struct ReadyListener(AsyncFd<TcpListener>);
-
-impl ReadyListener {
-    /// To be called within a runtime.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn new(socket: TcpListener) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        // SAFETY: a `TcpListener` has one open descriptor for as long as it lives, and nobody
-        // gets to replace this one.
-        Ok(Self(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?))
-    }
-
-    /// The next connection. Can be dropped and called again without losing one.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        loop {
-            let mut ready = self.0.readable().await?;
-            // Another thread may have been faster: then there is nothing to accept.
-            if let Ok(accepted) = ready.try_io(|socket| socket.get_ref().accept()) {
-                return accepted;
-            }
-        }
-    }
-
-    /// The socket.
-    #[must_use]
-    pub fn socket(&self) -> &TcpListener {
-        self.0.get_ref()
-    }
 }
 
 /// Binds `count` UDP sockets to one address with `SO_REUSEPORT`; port 0 is chosen once.

@@ -2,6 +2,7 @@
 
 use super::StartError;
 use crate::pulse::Pulses;
+use crate::runtime;
 use crate::sys;
 use crossbeam_channel::{Sender, bounded};
 use std::io;
@@ -97,7 +98,7 @@ impl Threads {
         // The question itself wakes the runtime.
         pulses.ask(name.clone(), pulse.answers(), || ());
         let make = move || {
-            let runtime = Runtime::new(&tokio_uring::builder())?;
+            let runtime = runtime::new()?;
             runtime.block_on(async { drop(tokio_uring::spawn(pulse.beat_always())) });
             Ok((runtime, ()))
         };
