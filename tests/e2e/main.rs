@@ -24,6 +24,7 @@ mod prometheus;
 mod rates;
 mod real_clients;
 mod real_databases;
+mod real_outage;
 mod spool;
 mod start;
 mod status;

@@ -58,6 +58,7 @@ pub(crate) fn python(name: &str, arguments: &[String]) -> Output {
 
 /// A database process. It is killed when it is dropped.
 struct Process {
+    command: Command,
     child: Child,
     dir: tempfile::TempDir,
 }
@@ -71,7 +72,19 @@ impl Process {
         let both = log.try_clone().expect("a file descriptor is left");
         command.stdin(Stdio::null()).stdout(both).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self { child, dir }
+        Self { command, child, dir }
+    }
+
+    /// Ends it with SIGKILL, for [`start_again`](Self::start_again).
+    fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our own child");
+    }
+
+    /// Starts it in its old directory.
+    fn start_again(&mut self) {
+        let child = self.command.spawn();
+        self.child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
     }
 
     fn log(&self) -> String {
@@ -80,13 +93,12 @@ impl Process {
 
     /// Waits for a port that the process has bound.
     #[track_caller]
-    fn wait_for_port(&mut self, protocol: &str, wanted: impl Fn(u16) -> bool) -> SocketAddr {
-        let port = wait_for("a database to listen", || {
+    fn wait_for_port(&mut self, protocol: &str, wanted: impl Fn(u16) -> bool) -> u16 {
+        wait_for("a database to listen", || {
             let ended = self.child.try_wait().expect("our child");
             assert!(ended.is_none(), "a database ended: {ended:?}\n{}", self.log());
             ports(self.child.id(), protocol).into_iter().find(|&port| wanted(port))
-        });
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+        })
     }
 }
 
@@ -127,25 +139,43 @@ fn ports(pid: u32, protocol: &str) -> Vec<u16> {
 pub(crate) struct InfluxDb {
     pub(crate) http: SocketAddr,
     pub(crate) udp: SocketAddr,
-    _process: Process,
+    process: Process,
 }
 
 impl InfluxDb {
     pub(crate) fn start() -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST)
+    }
+
+    /// As [`start`](Self::start), on another address of the loopback.
+    pub(crate) fn start_on(ip: Ipv4Addr) -> Self {
         let mut process = Process::start("influxd", |dir| {
             let file = dir.join("influxdb.conf");
-            fs::write(&file, influxdb_conf(dir)).expect("a temporary file");
+            fs::write(&file, influxdb_conf(dir, ip, [0, 0])).expect("a temporary file");
             vec!["-config".to_owned(), file.display().to_string()]
         });
         // It also listens for backups; only the HTTP service knows `/ping`.
-        let http = process.wait_for_port("tcp", |port| {
-            let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let mut client = Client::connect(addr);
-            let asked = client.send(b"GET /ping HTTP/1.1\r\nHost: influxdb\r\n\r\n");
-            asked.is_ok() && client.receive().is_ok_and(|answer| answer.is_some())
-        });
+        let http = process.wait_for_port("tcp", |port| answers_ping((ip, port).into()));
         let udp = process.wait_for_port("udp", |_| true);
-        Self { http, udp, _process: process }
+        Self { http: (ip, http).into(), udp: (ip, udp).into(), process }
+    }
+
+    /// Ends it with SIGKILL. Nobody else gets its ports if its address is its own.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it with its old data at its old addresses, and waits until it answers.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        let SocketAddr::V4(http) = self.http else { panic!("{} is IPv6", self.http) };
+        let dir = self.process.dir.path();
+        let conf = influxdb_conf(dir, *http.ip(), [http.port(), self.udp.port()]);
+        fs::write(dir.join("influxdb.conf"), conf).expect("a temporary file");
+        self.process.start_again();
+        let (tcp, udp) = (self.http.port(), self.udp.port());
+        self.process.wait_for_port("tcp", |port| port == tcp && answers_ping(http.into()));
+        self.process.wait_for_port("udp", |port| port == udp);
     }
 
     pub(crate) fn create(&self, database: &str) {
@@ -184,8 +214,15 @@ impl InfluxDb {
     }
 }
 
-fn influxdb_conf(dir: &Path) -> String {
-    let dir = dir.display();
+fn answers_ping(addr: SocketAddr) -> bool {
+    let Ok(mut client) = Client::try_connect(addr) else { return false };
+    let asked = client.send(b"GET /ping HTTP/1.1\r\nHost: influxdb\r\n\r\n");
+    asked.is_ok() && client.receive().is_ok_and(|answer| answer.is_some())
+}
+
+/// `ports` are those of HTTP and UDP, 0 for free ones.
+fn influxdb_conf(dir: &Path, ip: Ipv4Addr, ports: [u16; 2]) -> String {
+    let (dir, [http, udp]) = (dir.display(), ports);
     format!(
         r#"
 reporting-enabled = false
@@ -202,11 +239,11 @@ store-enabled = false
 [continuous_queries]
 enabled = false
 [http]
-bind-address = "127.0.0.1:0"
+bind-address = "{ip}:{http}"
 log-enabled = false
 [[udp]]
 enabled = true
-bind-address = "127.0.0.1:0"
+bind-address = "{ip}:{udp}"
 database = "udp"
 batch-size = 100
 batch-timeout = "20ms"
@@ -228,8 +265,8 @@ impl VictoriaMetrics {
             let listen = "-httpListenAddr=127.0.0.1:0".to_owned();
             vec![data, listen, "-retentionPeriod=100y".to_owned(), "-loggerLevel=WARN".to_owned()]
         });
-        let http = process.wait_for_port("tcp", |_| true);
-        Self { http, _process: process }
+        let port = process.wait_for_port("tcp", |_| true);
+        Self { http: (Ipv4Addr::LOCALHOST, port).into(), _process: process }
     }
 
     /// All series that match `selector`: their labels, values and times in milliseconds.
