@@ -198,7 +198,8 @@ fn away_and_back(signal: Signal) {
     let expected = held(load.http, load.udp);
     for (name, database) in ["a", "b"].into_iter().zip(&databases) {
         let dump = database.dump("d");
-        assert!(dump == expected, "{name} holds {}", summary(&dump));
+        let (held, sent) = (summary(&dump), summary(&expected));
+        assert!(dump == expected, "{name} holds {held}, and was sent {sent}");
     }
     eprintln!(
         "{signal:?}: away {:?}; {before:?} lines before and {:?} after; {restored} restored, {} \
@@ -211,7 +212,8 @@ fn away_and_back(signal: Signal) {
     relay.finish();
 }
 
-/// How many rows of each source there are, and the first gaps: a whole dump is no message.
+/// How many rows of each source there are, the first of them and the first gaps: a whole dump is
+/// no message.
 fn summary(dump: &Value) -> String {
     let series = dump.as_array().map(Vec::as_slice).unwrap_or_default();
     let said = series.iter().map(|series| {
@@ -219,7 +221,13 @@ fn summary(dump: &Value) -> String {
         let numbers: Vec<i64> = rows.iter().filter_map(|row| row[1].as_i64()).collect();
         let gaps = numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1);
         let gaps: Vec<_> = gaps.take(5).collect();
-        format!("{} rows of {}, gaps {gaps:?}; ", numbers.len(), series["tags"])
+        let first = rows.first().unwrap_or(&Value::Null);
+        let keys: Vec<_> = series.as_object().into_iter().flat_map(|it| it.keys()).collect();
+        format!(
+            "{} rows of {} {keys:?}, first {first}, gaps {gaps:?}; ",
+            numbers.len(),
+            series["tags"]
+        )
     });
     said.collect()
 }
