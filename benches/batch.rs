@@ -5,7 +5,6 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use ringrelay::batch::{BatchBuilder, Pool};
 use ringrelay::line::{Item, Lines};
-use ringrelay::segment::{datagrams, is_one_run};
 use ringrelay::timestamp::Precision;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
@@ -41,15 +40,18 @@ fn builder(laid_out: bool) -> BatchBuilder {
 }
 
 fn take(builder: &mut BatchBuilder, payload: &[u8], stride: Option<usize>) {
-    let stride = stride.filter(|&stride| !is_one_run(payload, stride));
-    for datagram in datagrams(payload, stride) {
-        for item in Lines::new(datagram, Precision::Nanosecond) {
-            let Item::Line(line) = item else { continue };
-            let stamp = (!line.stamped).then_some(1_434_055_562_000_000_000);
-            if !builder.push(line.bytes, stamp) {
-                drop(builder.seal());
-                assert!(builder.push(line.bytes, stamp), "an empty builder has room");
-            }
+    let stride = stride.unwrap_or(payload.len());
+    let mut lines = Lines::of_parts(payload, stride, Precision::Nanosecond);
+    loop {
+        while let Some(run) = lines.next_run() {
+            assert_eq!(builder.push_run(run.bytes, run.start, run.ends), run.ends.len());
+        }
+        let Some(item) = lines.next() else { break };
+        let Item::Line(line) = item else { continue };
+        let stamp = (!line.stamped).then_some(1_434_055_562_000_000_000);
+        if !builder.push(line.bytes, stamp) {
+            drop(builder.seal());
+            assert!(builder.push(line.bytes, stamp), "an empty builder has room");
         }
     }
     drop(divan::black_box(builder.seal()));

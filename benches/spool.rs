@@ -44,7 +44,7 @@ impl Round {
         let destination =
             Destination { query: "db=telegraf&precision=ns".into(), ..Default::default() };
         let count = ROUND_BYTES / size;
-        Self { spool, directory: directory, batch, destination, count }
+        Self { spool, directory, batch, destination, count }
     }
 
     fn append(mut self) -> Self {

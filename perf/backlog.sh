@@ -3,7 +3,8 @@
 # append to it. About six minutes.
 #
 #     cargo build --release --workspace && perf/backlog.sh
-#     MIB=256 ROUNDS=1 perf/backlog.sh                    (smaller, sooner)
+#     MIB=256 ROUNDS=1 perf/backlog.sh drain              (smaller, sooner, the first part alone)
+#     RATES="400000 800000" perf/backlog.sh append        (the second part alone)
 #     SPOOL_IN=/srv perf/backlog.sh                       (the spool on another file system)
 #
 # Needs jq and curl. Exit status: 0 if all went as it should, 1 if lines are missing, 2 if it could
@@ -17,6 +18,10 @@ rates=${RATES:-100000 200000 300000 400000 500000 600000}
 window=${WINDOW:-4}
 source perf/processes.bash
 result=0
+parts=${*:-drain append}
+for part in $parts; do
+    [[ $part == drain || $part == append ]] || fail "the parts are drain and append, not $part"
+done
 
 # An address at which nobody listens now: that of a sink which has ended.
 dead_address() {
@@ -213,30 +218,38 @@ loss_free() {
     done
 }
 
+drain_all() {
+    local round before after
+    echo "## Drain"
+    echo
+    for ((round = 1; round <= rounds; round++)); do
+        fill interval
+        direct 1
+        before=$direct
+        drain
+        direct 1
+        after=$direct
+        direct 4
+        awk -v d="$drained" -v before="$before" -v after="$after" -v four="$direct" 'BEGIN {
+            printf "The sink alone, over one connection: %d lines/s before and %d after, " \
+                "over four %d: the drain is %.2f of the mean of the first two, and %.2f of that.\n\n",
+                before, after, four, 2 * d / (before + after), d / four }'
+    done
+}
+
+append_all() {
+    echo "## Append"
+    echo
+    append_cost
+    echo
+    loss_free
+    echo
+}
+
 echo "$(said_machine)"
 echo
-echo "## Drain"
-echo
-lines_per_request=4600
-fill interval
-for ((round = 1; round <= rounds; round++)); do
-    ((round == 1)) || fill interval
-    direct 1
-    before=$direct
-    drain
-    direct 1
-    after=$direct
-    direct 4
-    awk -v d="$drained" -v before="$before" -v after="$after" -v four="$direct" 'BEGIN {
-        printf "The sink alone, over one connection: %d lines/s before and %d after, " \
-            "over four %d: the drain is %.2f of the mean of the first two, and %.2f of that.\n\n",
-            before, after, four, 2 * d / (before + after), d / four }'
+for part in $parts; do
+    "${part}_all"
 done
-echo "## Append"
-echo
-append_cost
-echo
-loss_free
-echo
 echo "Load after: $(cut -d' ' -f1-3 /proc/loadavg); $SECONDS s in all."
 exit "$result"

@@ -31,8 +31,9 @@ pub(crate) use connection::bytes_max as connection_bytes_max;
 pub use shared::Shared;
 
 use crate::config::{self, Target};
-use crate::fanout::Fanout;
+use crate::fanout::{Fanout, Ways};
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
+use crate::runtime;
 use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::Stamper;
@@ -51,7 +52,7 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use watch::Watch;
 
@@ -94,8 +95,8 @@ pub fn run(
     registry: &Arc<Registry>,
     stop: &Stop,
 ) -> io::Result<()> {
-    runtime.block_on(async {
-        let mut accepting = JoinSet::new();
+    runtime::block_on(runtime, async {
+        let (mut accepting, mut sites) = (JoinSet::new(), Vec::new());
         let stamper = Rc::new(RefCell::new(Stamper::default()));
         for listener in listeners {
             let (socket, front) = Front::new(listener, Rc::clone(&stamper), stop.clone());
@@ -108,10 +109,15 @@ pub fn run(
                 stopping: stop.clone(),
                 stop: stop.clone(),
             });
+            sites.push(Rc::clone(&site));
             accepting.spawn_local(connection::accept(socket, site, places));
         }
         while let Some(ended) = accepting.join_next().await {
             ended.map_err(io::Error::other)??;
+        }
+        let deadline = stop.deadline().unwrap_or_else(Instant::now);
+        for front in sites.iter().filter_map(|site| site.front.as_ref()) {
+            front.ways.close(deadline).await;
         }
         Ok(())
     })
@@ -125,7 +131,7 @@ pub fn run_admin(runtime: &tokio_uring::Runtime, admin: Admin) -> io::Result<()>
     let Admin { socket, registry, stopping, stop } = admin;
     let limits = config::Connections::default();
     let places = Arc::new(Places::new(limits.open_max));
-    runtime.block_on(async {
+    runtime::block_on(runtime, async {
         let site = Rc::new(Site { registry, front: None, limits, stopping, stop });
         connection::accept(socket, site, places).await
     })
@@ -150,6 +156,8 @@ struct Site {
 struct Front {
     config: Arc<config::HttpListener>,
     fanout: Fanout,
+    /// This thread's, past the queues of the fan-out.
+    ways: Ways,
     metrics: Arc<CachePadded<HttpWorker>>,
     shared: Shared,
     stamper: Rc<RefCell<Stamper>>,
@@ -167,7 +175,8 @@ impl Front {
         let Listener { socket, config, fanout, metrics, shared } = listener;
         // A write may wait for the request before it in its backend, then for its own.
         let answer_timeout = 2 * longest_timeout(&config) + Duration::from_secs(1);
-        (socket, Self { config, fanout, metrics, shared, stamper, answer_timeout, stop })
+        let ways = fanout.open_ways();
+        (socket, Self { config, fanout, ways, metrics, shared, stamper, answer_timeout, stop })
     }
 
     /// Counts a request against `rate-limit`; the 429 if it goes over.

@@ -26,6 +26,7 @@ pub mod queue;
 pub mod rate_limit;
 pub mod relay;
 pub mod ring;
+pub mod runtime;
 pub mod secret;
 pub mod segment;
 pub mod signals;

@@ -21,16 +21,18 @@
 //! lines, and should stop at the first [`Reason::UnbalancedQuotes`].
 //!
 //! # Three paths
-//! `plain` vouches for short lines without strings and escapes, at one go; `fast` for most others,
-//! 64 bytes at a time (masks made by `simd`, repeated tags found by `tags`); all that is left goes
-//! through `scalar` and `value`, byte by byte. Tests hold the first two against the third. `plain`
-//! needs AVX2 to be worth its while; other processors begin with `fast`.
+//! `plain` vouches for most lines, many at one go (their `shape` is judged from masks of 64 bytes
+//! that `simd` makes, repeated tags are found by `tags`); `fast` for most of what it leaves, one by
+//! one; all that is left goes through `scalar` and `value`, byte by byte. Tests hold the first two
+//! against the third.
 
 mod fast;
 mod plain;
 mod reason;
 mod scalar;
+
 pub mod series;
+mod shape;
 mod simd;
 mod tags;
 mod value;
@@ -42,9 +44,10 @@ pub use reason::Reason;
 
 use crate::timestamp::Precision;
 use fast::Clean;
+use plain::Found;
 #[cfg(target_arch = "x86_64")]
-use simd::{Avx2, Sse2};
-use simd::{Portable, Simd};
+use simd::{Avx2, Avx512, Sse2};
+use simd::{Portable, Simd, Work};
 use std::sync::OnceLock;
 use value::TimeLimit;
 
@@ -80,14 +83,32 @@ pub struct Refused<'a> {
     pub number: u32,
 }
 
-/// The lines of one datagram or body.
+/// Valid lines with timestamps, one behind the other: they can be copied as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run<'a> {
+    /// What the offsets are about. It ends where the last line does: there is no newline.
+    pub bytes: &'a [u8],
+    /// The offset of the first line.
+    pub start: usize,
+    /// The offset behind each line, ascending. The next one begins a byte later, behind a newline.
+    pub ends: &'a [u32],
+}
+
+/// The lines of one datagram or body, or of datagrams that were joined.
 #[derive(Clone, Debug)]
 pub struct Lines<'a> {
     input: &'a [u8],
-    /// Where the next line begins; behind the input's end when there is none.
+    /// How long a datagram is.
+    part: usize,
+    /// Where the datagram ends that `at` is in; and where the last one does of those that have
+    /// nothing but a newline between them.
+    part_end: usize,
+    joint_end: usize,
+    /// Where the next line begins; the input's end when there is none.
     at: usize,
     /// Below this offset every newline ends a line: a line that ran on to here was refused.
     cut_until: usize,
+    found: Found,
     limit: TimeLimit,
     instructions: Instructions,
     /// Newlines are counted only when a line is refused: so many before this offset.
@@ -99,23 +120,107 @@ impl<'a> Lines<'a> {
     /// The lines of `input`, timestamps in `precision`.
     #[must_use]
     pub fn new(input: &'a [u8], precision: Precision) -> Self {
-        Self::with(input, precision, Instructions::best())
+        Self::of_parts(input, input.len(), precision)
     }
 
-    fn with(input: &'a [u8], precision: Precision, instructions: Instructions) -> Self {
+    /// The lines of datagrams of `part` bytes each (the last may be shorter) that lie one behind
+    /// the other in `input`: no line goes on from one into the next, even if it has no newline.
+    #[must_use]
+    pub fn of_parts(input: &'a [u8], part: usize, precision: Precision) -> Self {
+        Self::with(input, part, precision, Instructions::best())
+    }
+
+    fn with(
+        input: &'a [u8],
+        part: usize,
+        precision: Precision,
+        instructions: Instructions,
+    ) -> Self {
         let limit = TimeLimit::new(precision);
-        Self { input, at: 0, cut_until: 0, limit, instructions, counted_until: 0, newlines: 0 }
+        Self {
+            input,
+            part: part.max(1),
+            part_end: 0,
+            joint_end: 0,
+            at: 0,
+            cut_until: 0,
+            found: Found::new(),
+            limit,
+            instructions,
+            counted_until: 0,
+            newlines: 0,
+        }
+    }
+
+    /// The next lines, as many as are valid, have a timestamp, and are found at one go. `None` says
+    /// nothing about what follows: that the iterator will tell.
+    pub fn next_run(&mut self) -> Option<Run<'_>> {
+        if self.found.is_empty() && self.at < self.input.len() {
+            self.find();
+        }
+        let (base, ends) = self.found.take_stamped();
+        let last = base + *ends.last()? as usize;
+        let start = self.at - base;
+        self.at = last + usize::from(last < self.joint_end);
+        Some(Run { bytes: &self.input[base..last], start, ends })
     }
 
     /// The line at `self.at`, if it is one of the common ones.
     #[inline]
     fn next_clean(&mut self) -> Option<Line<'a>> {
+        if self.found.is_empty() {
+            self.find();
+        }
+        if let Some((end, stamped)) = self.found.take() {
+            let start = std::mem::replace(&mut self.at, end + usize::from(end < self.joint_end));
+            return Some(Line { bytes: &self.input[start..end], start, stamped });
+        }
+        self.next_less_common()
+    }
+
+    /// Looks for more of the commonest lines.
+    #[inline(never)]
+    fn find(&mut self) {
+        if self.at >= self.joint_end {
+            self.joint_end = self.end_of_part();
+            // Lines end with the datagram, and so at the newline before.
+            while self.joint_end < self.input.len() && self.input[self.joint_end - 1] == b'\n' {
+                self.joint_end = self.input.len().min(self.joint_end + self.part);
+            }
+        }
+        if self.at < self.cut_until || self.found.pauses() {
+            return;
+        }
+        let (start, limit) = (self.at, self.limit);
+        let input = &self.input[..self.joint_end];
+        self.instructions.run(plain::Find { input, start, limit, found: &mut self.found });
+    }
+
+    #[inline(never)]
+    fn next_less_common(&mut self) -> Option<Line<'a>> {
+        self.part_end = self.end_of_part();
         if self.at < self.cut_until {
             return None;
         }
-        let Clean { end, stamped } = self.instructions.clean(self.input, self.at, self.limit)?;
-        let start = std::mem::replace(&mut self.at, end + 1);
+        let Clean { end, stamped } = self.clean(&self.input[..self.part_end])?;
+        let start = self.at;
+        self.pass(end);
         Some(Line { bytes: &self.input[start..end], start, stamped })
+    }
+
+    /// Where the datagram ends that `self.at` is in.
+    fn end_of_part(&self) -> usize {
+        self.input.len().min((self.at / self.part + 1).saturating_mul(self.part))
+    }
+
+    /// Goes on behind a line that ends at `end`, and behind the newline there, if there is one.
+    fn pass(&mut self, end: usize) {
+        self.at = end + usize::from(end < self.part_end);
+    }
+
+    /// The line at `self.at` by the path of most others; `input` ends where it may.
+    fn clean(&self, input: &[u8]) -> Option<Clean> {
+        self.instructions.run(fast::Validate { input, start: self.at, limit: self.limit })?
     }
 
     /// Any line at `self.at`; `None` for what is passed over.
@@ -128,7 +233,7 @@ impl<'a> Lines<'a> {
             return Some(Item::Line(line));
         }
         if begin >= self.cut_until {
-            let extent = scalar::extent(self.input, begin);
+            let extent = scalar::extent(&self.input[..self.part_end], begin);
             (end, suspect) = (extent.end, extent.suspect);
         }
         loop {
@@ -146,7 +251,7 @@ impl<'a> Lines<'a> {
                 suspect = false;
                 continue;
             }
-            self.at = end + 1;
+            self.pass(end);
             return Some(match verdict? {
                 Ok(line) => {
                     let (bytes, stamped) = (&text[..line.len], line.stamped);
@@ -165,14 +270,15 @@ impl<'a> Lines<'a> {
         if self.at >= text.len() {
             return None;
         }
-        let Clean { stamped, .. } = self.instructions.clean(text, self.at, self.limit)?;
-        let start = std::mem::replace(&mut self.at, end + 1);
+        let Clean { stamped, .. } = self.clean(text)?;
+        let start = self.at;
+        self.pass(end);
         Some(Line { bytes: &text[start..], start, stamped })
     }
 
-    /// The first newline from `begin`, or the end of the input.
+    /// The first newline from `begin`, or the end of the datagram.
     fn cut(&self, begin: usize) -> usize {
-        let rest = &self.input[begin..];
+        let rest = &self.input[begin..self.part_end];
         begin + memchr::memchr(b'\n', rest).unwrap_or(rest.len())
     }
 
@@ -213,6 +319,8 @@ fn without_line_end(text: &[u8]) -> &[u8] {
 #[derive(Clone, Copy, Debug)]
 enum Instructions {
     #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Sse2(Sse2),
@@ -232,22 +340,26 @@ impl Instructions {
     /// All that this processor has, the fastest first.
     fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
-        let special = [Avx2::detect().map(Self::Avx2), Sse2::detect().map(Self::Sse2)];
+        let special = [
+            Avx512::detect().map(Self::Avx512),
+            Avx2::detect().map(Self::Avx2),
+            Sse2::detect().map(Self::Sse2),
+        ];
         #[cfg(not(target_arch = "x86_64"))]
         let special: [Option<Self>; 0] = [];
         special.into_iter().flatten().chain([Self::Portable]).collect()
     }
 
     #[inline]
-    fn clean(self, input: &[u8], start: usize, limit: TimeLimit) -> Option<Clean> {
+    fn run<W: Work>(self, work: W) -> Option<W::Output> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(simd) => simd
-                .run(|| plain::clean(simd, input, start, limit))
-                .or_else(|| simd.run(|| fast::clean(simd, input, start, limit))),
+            Self::Avx512(simd) => Some(simd.run(work)),
             #[cfg(target_arch = "x86_64")]
-            Self::Sse2(simd) => simd.run(|| fast::clean(simd, input, start, limit)),
-            Self::Portable => Portable.run(|| fast::clean(Portable, input, start, limit)),
+            Self::Avx2(simd) => Some(simd.run(work)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse2(simd) => Some(simd.run(work)),
+            Self::Portable => Some(Portable.run(work)),
             #[cfg(test)]
             Self::Scalar => None,
         }

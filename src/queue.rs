@@ -72,6 +72,12 @@ impl Owed {
         self.backlog_lines.load(Ordering::Relaxed)
     }
 
+    /// Adds what a front sends past the queue.
+    pub fn owe(&self, bytes: u64, lines: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.lines.fetch_add(lines, Ordering::Relaxed);
+    }
+
     /// Takes off what the backend has settled: delivered or dropped, and counted as such.
     pub fn settle(&self, bytes: u64, lines: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);

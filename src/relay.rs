@@ -20,6 +20,7 @@ use crate::fanout::Hand;
 use crate::metrics::Registry;
 use crate::rate_limit::{RateLimit, Share};
 use crate::ring::{ReceiveRing, Waker};
+use crate::runtime;
 use crate::stop::Stopper;
 use crate::timestamp::Stamper;
 use crate::{backend, http, sys, udp};
@@ -105,11 +106,13 @@ impl Relay {
                     backend::udp::run(&queue, &transport, &stop);
                     Ok(())
                 })?,
-                Transport::Http(way) => self.senders.spawn_with(name, runtime, move |runtime| {
-                    let HttpWay { target, commands, files } = *way;
-                    backend::http::run(&runtime, queue, commands, target, files, metrics, stop);
-                    Ok(())
-                })?,
+                Transport::Http(way) => {
+                    self.senders.spawn_with(name, make_runtime, move |runtime| {
+                        let HttpWay { target, commands, files, past } = *way;
+                        backend::http::run(&runtime, queue, commands, target, files, past, stop);
+                        Ok(())
+                    })?
+                }
             }
         }
         Ok(())
@@ -187,7 +190,7 @@ impl Relay {
                 continue;
             }
             let (registry, stop) = (Arc::clone(&self.registry), self.stopper.watch());
-            self.fronts.spawn_with(format!("http-{thread}"), runtime, move |runtime| {
+            self.fronts.spawn_with(format!("http-{thread}"), make_runtime, move |runtime| {
                 http::run(&runtime, listeners, &registry, &stop)
             })?;
         }
@@ -202,7 +205,7 @@ impl Relay {
             stop: self.admin_stopper.watch(),
             registry: Arc::clone(&self.registry),
         };
-        self.admin.spawn_with("admin".to_owned(), runtime, move |runtime| {
+        self.admin.spawn_with("admin".to_owned(), make_runtime, move |runtime| {
             http::run_admin(&runtime, admin)
         })
     }
@@ -243,8 +246,8 @@ impl Relay {
 }
 
 /// What an HTTP thread works with: its ring.
-fn runtime() -> io::Result<(tokio_uring::Runtime, ())> {
-    Ok((tokio_uring::Runtime::new(&tokio_uring::builder())?, ()))
+fn make_runtime() -> io::Result<(tokio_uring::Runtime, ())> {
+    Ok((runtime::new()?, ()))
 }
 
 /// Where all UDP outputs of a listener share one `mtu`, batches are laid out for it.

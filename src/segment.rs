@@ -13,20 +13,9 @@ pub fn datagrams(payload: &[u8], stride: Option<usize>) -> impl Iterator<Item = 
     empty.into_iter().chain(payload.chunks(stride))
 }
 
-/// Whether the joined datagrams of `payload` may be read as one run of lines: each of them ends
-/// with a newline, and no quote or backslash can make a newline part of a line. Reading a run is
-/// faster than reading its datagrams one by one, and finds the same lines.
-#[must_use]
-pub fn is_one_run(payload: &[u8], stride: usize) -> bool {
-    let mut ends = payload.chunks_exact(stride.max(1)).map(<[u8]>::last);
-    ends.all(|last| last == Some(&b'\n')) && memchr::memchr2(b'"', b'\\', payload).is_none()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::line::{Item, Lines};
-    use crate::timestamp::Precision;
     use proptest::prelude::*;
 
     fn cut(payload: &[u8], stride: Option<usize>) -> Vec<&[u8]> {
@@ -47,39 +36,7 @@ mod tests {
         assert_eq!(cut(b"", Some(0)), [b""]);
     }
 
-    #[test]
-    fn datagrams_that_a_line_could_leave_are_no_run() {
-        assert!(is_one_run(b"a\nb\nc", 2));
-        assert!(!is_one_run(b"a\nbbc\n", 2), "the second has no newline at its end");
-        assert!(!is_one_run(b"\"\nb\n", 2));
-        assert!(!is_one_run(b"\\\nb\n", 2));
-    }
-
-    fn lines(bytes: &[u8]) -> Vec<(Vec<u8>, bool)> {
-        let own = |item| match item {
-            Item::Line(line) => (line.bytes.to_vec(), true),
-            Item::Refused(refused) => (refused.bytes.to_vec(), false),
-        };
-        Lines::new(bytes, Precision::Nanosecond).map(own).collect()
-    }
-
     proptest! {
-        #[test]
-        fn a_run_has_the_lines_of_its_datagrams(
-            parts in proptest::collection::vec("[-mf=1, #\"\\\\\r\n]{7}", 1..20),
-            last in "[mf=1 \n]{0,7}",
-            newlines: bool,
-        ) {
-            let end = if newlines { "\n" } else { "x" };
-            let whole: String = parts.iter().map(|part| format!("{part}{end}")).collect();
-            let payload = whole + &last;
-            let payload = payload.as_bytes();
-            if is_one_run(payload, 8) {
-                let one_by_one: Vec<_> = datagrams(payload, Some(8)).flat_map(lines).collect();
-                prop_assert_eq!(lines(payload), one_by_one);
-            }
-        }
-
         #[test]
         fn every_byte_is_in_exactly_one_datagram(
             payload: Vec<u8>,

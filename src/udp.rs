@@ -9,11 +9,10 @@ pub mod gather;
 
 use crate::batch::BatchBuilder;
 use crate::fanout::{Fanout, Hand};
-use crate::line::{Item, Lines};
+use crate::line::{Item, Lines, Run};
 use crate::metrics;
 use crate::rate_limit::Share;
 use crate::ring::{Event, ReceiveRing, Received};
-use crate::segment::{datagrams, is_one_run};
 use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::{Precision, Stamper};
@@ -150,28 +149,28 @@ impl Intake {
             // Where its last whole line ends cannot be known; no UDP datagram is this long.
             return self.metrics.truncated.add(1);
         }
-        match received.stride {
-            Some(stride) if is_one_run(received.payload, stride) => {
-                self.metrics.datagrams.add(received.payload.len().div_ceil(stride) as u64);
-                self.take_lines(received.payload, stride);
-            }
-            stride => {
-                for datagram in datagrams(received.payload, stride) {
-                    self.metrics.datagrams.add(1);
-                    self.take_lines(datagram, datagram.len());
-                }
-            }
-        }
+        let payload = received.payload;
+        let stride = received.stride.unwrap_or(payload.len()).max(1);
+        self.metrics.datagrams.add(payload.len().div_ceil(stride).max(1) as u64);
+        self.take_lines(payload, stride);
     }
 
     /// Takes the lines of `bytes`, which are datagrams of `stride` bytes, each with its own stamp.
     fn take_lines(&mut self, bytes: &[u8], stride: usize) {
         let mut stamped = None;
-        let mut lines = 0;
-        for item in Lines::new(bytes, self.precision) {
-            let line = match item {
-                Item::Line(line) => line,
-                Item::Refused(refused) => {
+        let mut taken = 0;
+        let mut lines = Lines::of_parts(bytes, stride, self.precision);
+        loop {
+            if self.line_limit.is_none() {
+                while let Some(run) = lines.next_run() {
+                    taken += run.ends.len() as u64;
+                    self.push_run(&run);
+                }
+            }
+            let line = match lines.next() {
+                None => break,
+                Some(Item::Line(line)) => line,
+                Some(Item::Refused(refused)) => {
                     self.metrics.refused[refused.reason as usize].add(1);
                     continue;
                 }
@@ -186,9 +185,24 @@ impl Intake {
                 let pushed = self.builder.push(line.bytes, stamp);
                 debug_assert!(pushed, "an empty builder has room for any line");
             }
-            lines += 1;
+            taken += 1;
         }
-        self.metrics.lines.add(lines);
+        self.metrics.lines.add(taken);
+    }
+
+    fn push_run(&mut self, run: &Run<'_>) {
+        let Run { bytes, mut start, mut ends } = *run;
+        loop {
+            let pushed = self.builder.push_run(bytes, start, ends);
+            if pushed == ends.len() {
+                return;
+            }
+            if let Some(last) = pushed.checked_sub(1) {
+                start = ends[last] as usize + 1;
+            }
+            ends = &ends[pushed..];
+            self.hand_over();
+        }
     }
 
     /// How long to wait for anything at all: lines that lie here already wait no longer than they

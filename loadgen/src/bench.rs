@@ -35,6 +35,8 @@ pub struct Plan {
     pub listeners: Vec<ListenerPlan>,
     /// Its other settings.
     pub options: config::Options,
+    /// HTTP sinks wait so long before each answer.
+    pub sink_delay: Duration,
     /// Load is made for so long before CPU is measured.
     pub warm_up: Duration,
     /// How long CPU is measured.
@@ -157,7 +159,9 @@ fn open_sinks(plan: &Plan) -> Result<Sinks> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let open = |protocol: &Protocol| match protocol {
         Protocol::Udp => Sink::udp(any),
-        Protocol::Http => Sink::http(any, Behaviour::default()),
+        Protocol::Http => {
+            Sink::http(any, Behaviour { delay: plan.sink_delay, ..Behaviour::default() })
+        }
     };
     plan.listeners.iter().map(|listener| listener.outputs.iter().map(open).collect()).collect()
 }

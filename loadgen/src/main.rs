@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use clap::Parser;
-use loadgen::arguments::{Arguments, Command, Task};
+use loadgen::arguments::{Arguments, Command, CompareArguments, Task};
 use loadgen::bench::{self, Plan};
-use loadgen::compare::{self, Match};
-use loadgen::report::{self, comparison};
+use loadgen::compare::{self, Comparison, Match};
+use loadgen::report::{self, comparison, plot};
 use loadgen::{demo, floor, standalone};
 use std::process::ExitCode;
 
@@ -28,9 +28,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Command::Demo(arguments) => demo::run(&arguments.check()?),
         Command::Bench(arguments) => match arguments.check()? {
             Task::Bench(plan) => measure(&plan, arguments.json),
-            Task::VersusFloor(match_) => measure_in_turns(&match_, arguments.json),
+            Task::VersusFloor(match_) => Ok(measure_in_turns(&match_, arguments.json)?.proven),
         },
-        Command::Compare(arguments) => measure_in_turns(&arguments.check()?, arguments.json),
+        Command::Compare(arguments) => compare_relays(arguments),
         Command::Floor(arguments) => {
             let forwarded = floor::run(&arguments.plan())?;
             eprintln!("loadgen: {forwarded:?}");
@@ -49,7 +49,21 @@ fn measure(plan: &Plan, json: bool) -> Result<bool> {
     Ok(measured.proven)
 }
 
-fn measure_in_turns(match_: &Match, json: bool) -> Result<bool> {
+fn compare_relays(arguments: &CompareArguments) -> Result<bool> {
+    let match_ = arguments.check()?;
+    let compared = measure_in_turns(&match_, arguments.json_instead())?;
+    if let Some(path) = arguments.json_file() {
+        report::write_json(path, &compared)?;
+    }
+    if let Some(path) = &arguments.svg {
+        let title = comparison::headings(&match_);
+        let title = title.lines().next().unwrap_or_default();
+        report::write_file(path, &plot::svg(title, &compared))?;
+    }
+    Ok(compared.proven)
+}
+
+fn measure_in_turns(match_: &Match, json: bool) -> Result<Comparison> {
     if !json {
         report::print(&comparison::headings(match_))?;
     }
@@ -64,5 +78,5 @@ fn measure_in_turns(match_: &Match, json: bool) -> Result<bool> {
     } else {
         report::print(&comparison::verdict(&compared))?;
     }
-    Ok(compared.proven)
+    Ok(compared)
 }

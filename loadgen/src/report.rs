@@ -3,6 +3,7 @@
 
 pub mod comparison;
 pub mod demo;
+pub mod plot;
 
 use crate::bench::BenchReport;
 use crate::books::{self, BackendReport, ListenerReport};
@@ -11,6 +12,7 @@ use crate::sink::SinkReport;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::io::Write as _;
+use std::path::Path;
 
 /// Prints text and a newline to stdout.
 ///
@@ -26,6 +28,23 @@ pub fn print(text: &str) -> Result<()> {
 /// If nobody reads stdout any more.
 pub fn print_json(report: &impl Serialize) -> Result<()> {
     print(&serde_json::to_string_pretty(report).context("a report as JSON")?)
+}
+
+/// Writes a report as JSON into a file.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_json(path: &Path, report: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(report).context("a report as JSON")?;
+    write_file(path, &(text + "\n"))
+}
+
+/// Writes `text` into a file.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_file(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// `1234567` as `1 234 567`.

@@ -21,11 +21,15 @@ mod held;
 mod keep;
 mod land;
 mod lanes;
+mod past;
 mod send;
 mod spooled;
 mod turn;
+mod way;
 
 pub use files::{Files, FilesError};
+pub use past::Past;
+pub use way::Opener;
 
 use super::Outcome;
 use crate::backoff::Backoff;
@@ -33,6 +37,7 @@ use crate::config::HttpTarget;
 use crate::control::{Command, Flushed};
 use crate::metrics::{self, Drop, STATUS_CLASSES, State, status_class};
 use crate::queue::Receiver;
+use crate::runtime;
 use crate::stop::Stop;
 use crate::sys;
 use crate::write::{Destination, Write};
@@ -48,7 +53,7 @@ use lanes::Lanes;
 use send::Transport;
 use spooled::{Commit, Spooled};
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -74,14 +79,14 @@ pub fn run(
     commands: mpsc::Receiver<Command>,
     target: HttpTarget,
     files: Files,
-    metrics: Arc<metrics::Backend>,
+    past: Arc<Past>,
     stop: Stop,
 ) {
-    runtime.block_on(async {
+    runtime::block_on(runtime, async {
         let (open, mut closed) = mpsc::channel(1);
         let transport = Rc::new(Transport::new(target.clone(), open));
         let commands = Commands::new(commands, Rc::clone(&transport));
-        let sender = Sender::new(queue, commands, target, transport, files, metrics);
+        let sender = Sender::new(queue, commands, target, transport, files, past);
         sender.send_all(stop).await;
         // Nothing is ever sent: this waits until all connections' tasks have ended.
         drop(timeout(CLOSE_TIMEOUT, closed.recv()).await);
@@ -94,6 +99,9 @@ const FRONTS_TIMEOUT: Duration = Duration::from_secs(1);
 struct Sender {
     queue: Receiver<Write>,
     queue_open: bool,
+    past: Arc<Past>,
+    /// What waits for a flight past the queue to end, all to its place.
+    behind: VecDeque<Write>,
     /// When the queue was closed.
     hurried: Option<Instant>,
     commands: Commands,
@@ -139,8 +147,9 @@ impl Sender {
         target: HttpTarget,
         transport: Rc<Transport>,
         files: Files,
-        metrics: Arc<metrics::Backend>,
+        past: Arc<Past>,
     ) -> Self {
+        let metrics = Arc::clone(&past.metrics);
         let Files { dead_letters, spool } = files;
         let spool = spool.map(|(spool, fsync)| Spooled::new(spool, fsync, Arc::clone(&metrics)));
         let backlog = target.backlog.as_ref();
@@ -149,6 +158,8 @@ impl Sender {
         Self {
             queue,
             queue_open: true,
+            past,
+            behind: VecDeque::new(),
             hurried: None,
             commands,
             lanes: Lanes::new(Held::request_bytes, Held::merges),
@@ -172,6 +183,7 @@ impl Sender {
     }
 
     async fn send_all(mut self, mut stop: Stop) {
+        self.allow_past(false);
         loop {
             self.take_waiting().await;
             self.read_back();
@@ -202,6 +214,7 @@ impl Sender {
                         spool.committed(commit, ended);
                     }
                 }
+                () = self.past.changed() => {}
                 () = sleep_until(next_try), if next_try.is_some() => {}
                 () = sleep_until(next_tick), if next_tick.is_some() => {}
             }
@@ -211,6 +224,7 @@ impl Sender {
 
     /// Takes what waits in the queue, so that it is merged.
     async fn take_waiting(&mut self) {
+        self.take_past();
         for _ in 0..POPS_MAX {
             match self.queue.try_pop() {
                 Ok(write) => self.push(write),
@@ -223,9 +237,18 @@ impl Sender {
     }
 
     fn push(&mut self, write: Write) {
+        self.take_past();
         let place = Arc::new(write.destination.place());
-        if let Some(held) = self.keep_new(&place, Held::new(write)) {
-            self.lanes.push(&place, held);
+        if self.past.holds(&place) {
+            self.behind.push_back(write);
+        } else {
+            self.enter(&place, write);
+        }
+    }
+
+    fn enter(&mut self, place: &Arc<Destination>, write: Write) {
+        if let Some(held) = self.keep_new(place, Held::new(write)) {
+            self.lanes.push(place, held);
         }
     }
 
@@ -235,7 +258,7 @@ impl Sender {
         // What fronts push meanwhile came after the command. What comes from the queue does not
         // pass the backlog, which would tell its clients that it is kept.
         let queued = (0..self.queue.waiting()).map_while(|_| self.queue.try_pop().ok());
-        waiting.extend(queued.map(Held::new));
+        waiting.extend(self.behind.drain(..).chain(queued).map(Held::new));
         let mut flushed = Flushed::default();
         for held in waiting {
             flushed.writes += 1;
@@ -268,9 +291,15 @@ impl Sender {
                 return self.start_next();
             }
         }
-        while self.flights.len() < self.target.in_flight_max && self.lanes.is_ready() {
+        while self.lanes.is_ready() && self.may_start() {
             self.start_next();
         }
+    }
+
+    /// Whether one request more may be in flight; one of a front counts.
+    fn may_start(&self) -> bool {
+        let room = self.target.in_flight_max.saturating_sub(self.flights.len());
+        room > 1 || room == 1 && !self.past.is_flying()
     }
 
     fn start_next(&mut self) {
@@ -301,7 +330,7 @@ impl Sender {
             Some(outage) if !self.flights.is_empty() => None,
             Some(outage) if self.lanes.is_ready() => Some(outage.until),
             Some(outage) => wake.map(|wake| wake.max(outage.until)),
-            None => wake.filter(|_| self.flights.len() < self.target.in_flight_max),
+            None => wake.filter(|_| self.may_start()),
         }
     }
 

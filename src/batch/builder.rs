@@ -117,6 +117,39 @@ impl BatchBuilder {
         true
     }
 
+    /// Adds lines that need no stamp and lie one behind the other in `bytes`, each but the last
+    /// followed by a newline: the first begins at `start`, and `ends` are the offsets behind them.
+    /// Answers how many there was room for, as [`push`](Self::push) would.
+    #[must_use]
+    pub fn push_run(&mut self, bytes: &[u8], mut start: usize, ends: &[u32]) -> usize {
+        let mut pushed = 0;
+        while let Some(&first) = ends.get(pushed) {
+            let first_bytes = first as usize + 1 - start;
+            if !self.make_room(first_bytes) {
+                break;
+            }
+            let until = start + self.room().max(first_bytes);
+            let more = ends[pushed..].iter().take_while(|&&end| (end as usize) < until).count();
+            let run = &ends[pushed..pushed + more];
+            let end = run[more - 1] as usize;
+            let out = &mut self.buffers.bytes;
+            // What is added to an offset in `bytes` to have that behind the line's newline here.
+            let moved = offset(out.len()).wrapping_sub(offset(start)).wrapping_add(1);
+            self.buffers.ends.extend(run.iter().map(|end| end.wrapping_add(moved)));
+            out.extend_from_slice(&bytes[start..end]);
+            out.push(b'\n');
+            start = end + 1;
+            pushed += more;
+        }
+        pushed
+    }
+
+    /// How many bytes fit without a new segment.
+    fn room(&self) -> usize {
+        let end = self.layout.map_or(self.pool.capacity_bytes, |_| self.segment_end);
+        end.saturating_sub(self.buffers.bytes.len())
+    }
+
     fn make_room(&mut self, bytes: usize) -> bool {
         if self.buffers.bytes.capacity() == 0 {
             self.buffers = self.pool.take();
@@ -289,6 +322,38 @@ mod tests {
                 }
             }
             prop_assert_eq!(seen, lines);
+        }
+
+        #[test]
+        fn a_run_is_pushed_as_its_lines_one_by_one(
+            lengths in proptest::collection::vec(0usize..40, 1..200),
+            layout: bool,
+            skip in 0usize..3,
+        ) {
+            let lines: Vec<Vec<u8>> = lengths.iter().map(|&n| vec![b"abcdefg"[n % 7]; n]).collect();
+            let bytes = lines.join(&b'\n');
+            let ends = lines.iter().scan(0, |end, line| {
+                *end += line.len() + 1;
+                Some(offset(*end - 1))
+            });
+            let ends: Vec<u32> = ends.collect();
+            let make = || if layout { segments(32, 4) } else { builder(100) };
+            let (mut by_run, mut by_line) = (make(), make());
+            let mut next = skip.min(lines.len() - 1);
+            while next < lines.len() {
+                let start = next.checked_sub(1).map_or(0, |last| ends[last] as usize + 1);
+                let pushed = by_run.push_run(&bytes, start, &ends[next..]);
+                for line in &lines[next..next + pushed] {
+                    prop_assert!(by_line.push(line, None));
+                }
+                next += pushed;
+                prop_assert!(next == lines.len() || !by_line.push(&lines[next], None));
+                let (run, line) = (by_run.seal(), by_line.seal());
+                let told = |batch: Option<Arc<Batch>>| {
+                    batch.map(|b| (b.bytes().to_vec(), b.ends().to_vec(), b.segment()))
+                };
+                prop_assert_eq!(told(run), told(line));
+            }
         }
     }
 }

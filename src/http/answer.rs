@@ -112,7 +112,7 @@ fn code(status: StatusCode) -> &'static str {
 
 /// 404 for a path that nothing answers.
 pub(super) fn not_found() -> Answer {
-    error(StatusCode::NOT_FOUND, "not found")
+    error(StatusCode::NOT_FOUND, "not found: this relay takes writes; send queries to a backend")
 }
 
 /// 405, naming the methods that there are.

@@ -1,6 +1,7 @@
 //! Finds the end of a common line and validates it, 64 bytes at a time, without looking at
 //! single bytes: masks of a block (see `simd`) go through the same few word operations whatever
-//! the line says. Called by `Lines`, for lines that `plain` leaves.
+//! the line says. Called by `Lines`, for lines that `plain` leaves: those of
+//! more than a kilobyte, and those with tabs, hashes or carriage returns in them.
 //!
 //! It vouches for a line or it does not; it never refuses one. A line with two
 //! backslashes in a row, an exponent, an `=` in the measurement, odd white space or any fault goes
@@ -13,7 +14,7 @@
 //! the ones and stops behind them. What is left over at the end of a block (a carry, a parity,
 //! a cursor shifted out) goes on into the next.
 
-use super::simd::{BLOCK, Masks, Simd};
+use super::simd::{BLOCK, Masks, Simd, Work};
 use super::tags::TagKeys;
 use super::value::{TimeLimit, is_boolean, is_in_range};
 
@@ -30,16 +31,26 @@ pub(super) struct Clean {
 const LINE_BYTES_MAX: usize = 60_000;
 
 /// Lines that begin with one of these, or with a byte below, go to `scalar`: blanks, comments.
-pub(super) const LAST_ODD_START: u8 = b'#';
+const LAST_ODD_START: u8 = b'#';
 
 /// Validates the line at `start`, which is below the input's length.
+pub(super) struct Validate<'a> {
+    pub input: &'a [u8],
+    pub start: usize,
+    pub limit: TimeLimit,
+}
+
+impl Work for Validate<'_> {
+    type Output = Option<Clean>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Option<Clean> {
+        clean(simd, self.input, self.start, self.limit)
+    }
+}
+
 #[inline(always)]
-pub(super) fn clean<S: Simd>(
-    simd: S,
-    input: &[u8],
-    start: usize,
-    limit: TimeLimit,
-) -> Option<Clean> {
+fn clean<S: Simd>(simd: S, input: &[u8], start: usize, limit: TimeLimit) -> Option<Clean> {
     if input[start] <= LAST_ODD_START {
         return None;
     }
@@ -58,10 +69,12 @@ pub(super) fn clean<S: Simd>(
         if block.long != 0 && !integers(input, at, block.long) {
             return None;
         }
-        if block.tag_commas | block.tag_equals != 0
-            && !tags.note(at, block.tag_commas, block.tag_equals)
-        {
-            return None;
+        let mut marks = block.tag_marks;
+        while marks != 0 {
+            if !tags.note(at + bit(marks)) {
+                return None;
+            }
+            marks &= marks - 1;
         }
         if block.time_space != 0 {
             state.time_start = at + bit(block.time_space) + 1;
@@ -80,7 +93,7 @@ pub(super) fn clean<S: Simd>(
 
 /// The masks of the block at `at`; behind the input's end stands a newline.
 #[inline(always)]
-fn masks<S: Simd>(simd: S, input: &[u8], at: usize) -> Masks {
+pub(super) fn masks<S: Simd>(simd: S, input: &[u8], at: usize) -> Masks {
     let left = &input[at..];
     if let Some(block) = left.first_chunk() {
         return simd.masks(block);
@@ -142,8 +155,8 @@ struct Block {
     words: u64,
     /// The `i` of integers that may be too long for the range.
     long: u64,
-    tag_commas: u64,
-    tag_equals: u64,
+    /// Commas and equals signs of tags.
+    tag_marks: u64,
     /// The space before the timestamp.
     time_space: u64,
     /// The line's end.
@@ -263,8 +276,7 @@ impl State {
             bad: bad | numbers.bad,
             words: numbers.words,
             long: numbers.long,
-            tag_commas: comma & key,
-            tag_equals: equals & key,
+            tag_marks: (comma | equals) & key,
             time_space,
             end,
         }
@@ -337,8 +349,13 @@ pub(super) fn booleans(input: &[u8], at: usize, mut words: u64) -> bool {
     while words != 0 {
         let word = at + bit(words);
         let rest = input.get(word..).unwrap_or_default();
-        let len = rest.iter().take(6).position(|b| matches!(b, b',' | b' ' | b'\n'));
-        if input[word - 1] != b'=' || !is_boolean(&rest[..len.unwrap_or(rest.len())]) {
+        let len = match rest {
+            [_] | [_, b',' | b' ' | b'\n', ..] => 1,
+            [b't' | b'T', ..] => 4,
+            _ => 5,
+        };
+        let ends = matches!(rest.get(len), None | Some(b',' | b' ' | b'\n'));
+        if !ends || input[word - 1] != b'=' || !rest.get(..len).is_some_and(is_boolean) {
             return false;
         }
         words &= words - 1;

@@ -2,15 +2,13 @@
 //! lines that go through `scalar` are compared there.
 
 use super::fast::bit;
-use super::plain::WINDOW;
 use super::simd::BLOCK;
 
-/// Where the tag keys of a line stand.
+/// Where the tag keys of a line stand: each behind a comma and before an equals sign.
 pub(super) struct TagKeys {
-    starts: [u32; Self::MAX],
-    ends: [u32; Self::MAX],
-    started: usize,
-    ended: usize,
+    /// The offsets of commas and equals signs, by turns.
+    marks: [u32; 2 * Self::MAX],
+    count: usize,
 }
 
 impl TagKeys {
@@ -19,25 +17,19 @@ impl TagKeys {
 
     #[inline(always)]
     pub(super) fn new() -> Self {
-        Self { starts: [0; Self::MAX], ends: [0; Self::MAX], started: 0, ended: 0 }
+        Self { marks: [0; 2 * Self::MAX], count: 0 }
     }
 
-    /// Notes the keys in the block at `at`; false if there are too many.
+    /// Notes the comma before a tag, or the equals sign behind its key; false if it is one too
+    /// many.
     #[inline(always)]
-    pub(super) fn note(&mut self, at: usize, mut commas: u64, mut equals: u64) -> bool {
-        let Ok(at) = u32::try_from(at) else { return false };
-        while commas != 0 {
-            let Some(start) = self.starts.get_mut(self.started) else { return false };
-            *start = at + commas.trailing_zeros() + 1;
-            self.started += 1;
-            commas &= commas - 1;
-        }
-        while equals != 0 {
-            let Some(end) = self.ends.get_mut(self.ended) else { return false };
-            *end = at + equals.trailing_zeros();
-            self.ended += 1;
-            equals &= equals - 1;
-        }
+    pub(super) fn note(&mut self, offset: usize) -> bool {
+        let (Some(mark), Ok(offset)) = (self.marks.get_mut(self.count), u32::try_from(offset))
+        else {
+            return false;
+        };
+        *mark = offset;
+        self.count += 1;
         true
     }
 
@@ -45,66 +37,63 @@ impl TagKeys {
     #[inline(always)]
     pub(super) fn differ(&self, input: &[u8]) -> bool {
         let mut heads = [0_u64; Self::MAX];
-        for tag in 0..self.started {
-            heads[tag] = self.head(tag, input);
-            for other in 0..tag {
-                if heads[tag] == heads[other] && self.key(tag, input) == self.key(other, input) {
-                    return false;
-                }
+        for tag in 0..self.count / 2 {
+            let key = self.key(tag, input);
+            let head = head(&input[self.start(tag)..], key.len());
+            let mut others = heads[..tag].iter().enumerate();
+            if others.any(|(other, &it)| it == head && self.key(other, input) == key) {
+                return false;
             }
+            heads[tag] = head;
         }
         true
     }
 
     #[inline(always)]
-    fn key<'a>(&self, tag: usize, input: &'a [u8]) -> &'a [u8] {
-        &input[self.starts[tag] as usize..self.ends[tag] as usize]
+    fn start(&self, tag: usize) -> usize {
+        self.marks[2 * tag] as usize + 1
     }
 
-    /// The first eight bytes of a key, zeros behind it.
     #[inline(always)]
-    fn head(&self, tag: usize, input: &[u8]) -> u64 {
-        let start = self.starts[tag] as usize;
-        let unused_bytes = 8_usize.saturating_sub(self.ends[tag] as usize - start);
-        let rest = &input[start..];
-        let head = rest.first_chunk().copied().unwrap_or_else(|| {
-            let mut padded = [0; 8];
-            padded[..rest.len()].copy_from_slice(rest);
-            padded
-        });
-        u64::from_le_bytes(head) << (8 * unused_bytes)
+    fn key<'a>(&self, tag: usize, input: &'a [u8]) -> &'a [u8] {
+        &input[self.start(tag)..self.marks[2 * tag + 1] as usize]
     }
 }
 
-/// Whether no two keys are equal that stand behind `commas` and before `equals`, which alternate:
-/// masks of the first block of `bytes` and of the second.
-#[inline(never)]
-pub(super) fn differ(bytes: &[u8], commas: [u64; 2], equals: [u64; 2]) -> bool {
-    let mut keys = TagKeys::new();
-    (0..2).all(|half| keys.note(half * BLOCK, commas[half], equals[half])) && keys.differ(bytes)
+/// The first eight bytes of a key of `len` bytes that `bytes` begins with, zeros before it.
+#[inline(always)]
+fn head(bytes: &[u8], len: usize) -> u64 {
+    let unused_bytes = 8_usize.saturating_sub(len);
+    let head = bytes.first_chunk().copied().unwrap_or_else(|| {
+        let mut padded = [0; 8];
+        padded[..bytes.len()].copy_from_slice(bytes);
+        padded
+    });
+    u64::from_le_bytes(head) << (8 * unused_bytes)
 }
 
-/// The same for keys in the first block alone. Most keys differ within their first eight bytes, and
-/// then no more than those is looked at.
+/// Whether it shows at a glance that no two tag keys are equal in the line that `bytes` begins
+/// with: `marks` tells which of the first are commas before tags, or the space behind them. Most
+/// keys differ in their first two bytes, be the second the equals sign.
 #[inline(always)]
-pub(super) fn differ_within_block(bytes: &[u8; WINDOW], commas: u64, equals: u64) -> bool {
+pub(super) fn differ(bytes: &[u8], mut marks: u64) -> bool {
+    let Some(window) = bytes.first_chunk::<WINDOW>() else { return false };
     // A tag has four bytes or more, with its comma and its equals sign.
-    let mut heads = [0_u64; BLOCK / 4];
-    let (mut starts, mut ends) = (commas, equals);
+    let mut heads = [0_u16; BLOCK / 4];
     for tag in 0..heads.len() {
-        if starts == 0 {
-            break;
+        let at = bit(marks) % BLOCK;
+        if window[at] == b' ' {
+            return marks != 0;
         }
-        let start = bit(starts) + 1;
-        let head = bytes[start..].first_chunk().expect("half a window follows");
-        let unused_bytes = 8_usize.saturating_sub(bit(ends) - start);
-        let head = u64::from_le_bytes(*head) << (8 * unused_bytes);
+        let head = u16::from_le_bytes([window[at + 1], window[at + 2]]);
         if heads[..tag].contains(&head) {
-            return differ(bytes, [commas, 0], [equals, 0]);
+            return false;
         }
         heads[tag] = head;
-        starts &= starts - 1;
-        ends &= ends - 1;
+        marks &= marks.wrapping_sub(1);
     }
-    true
+    false
 }
+
+/// Up to the second byte of a key behind the last comma that a mask tells of.
+const WINDOW: usize = BLOCK + 2;

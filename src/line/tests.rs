@@ -11,6 +11,10 @@ fn lines(input: &[u8]) -> Vec<Item<'_>> {
     Lines::new(input, NS).collect()
 }
 
+fn with(input: &[u8], precision: Precision, instructions: Instructions) -> Vec<Item<'_>> {
+    Lines::with(input, input.len(), precision, instructions).collect()
+}
+
 /// The accepted lines' bytes and the refused lines' reasons.
 fn verdicts(input: &str) -> Vec<Result<&str, Reason>> {
     let text = |bytes| std::str::from_utf8(bytes).expect("cut out of a str at ASCII bytes");
@@ -262,9 +266,9 @@ proptest! {
     ) {
         let input = &input[..input.len() - usize::from(end && !input.is_empty())];
         for precision in [NS, Precision::Second] {
-            let truth: Vec<_> = Lines::with(input, precision, Instructions::Scalar).collect();
+            let truth: Vec<_> = with(input, precision, Instructions::Scalar);
             for instructions in Instructions::all() {
-                let items: Vec<_> = Lines::with(input, precision, instructions).collect();
+                let items: Vec<_> = with(input, precision, instructions);
                 prop_assert_eq!(&items, &truth, "{:?}", instructions);
             }
         }
@@ -278,9 +282,9 @@ proptest! {
     fn both_paths_agree_whatever_the_instructions(input in nearly(), skip in 0_usize..8) {
         let input = &input[skip.min(input.len())..];
         for precision in [NS, Precision::Second] {
-            let truth: Vec<_> = Lines::with(input, precision, Instructions::Scalar).collect();
+            let truth: Vec<_> = with(input, precision, Instructions::Scalar);
             for instructions in Instructions::all() {
-                let items: Vec<_> = Lines::with(input, precision, instructions).collect();
+                let items: Vec<_> = with(input, precision, instructions);
                 prop_assert_eq!(&items, &truth, "{:?}", instructions);
             }
         }
@@ -288,7 +292,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_borne(input in prop::collection::vec(any::<u8>(), 0..300)) {
-        let truth: Vec<_> = Lines::with(&input, NS, Instructions::Scalar).collect();
+        let truth: Vec<_> = with(&input, NS, Instructions::Scalar);
         prop_assert_eq!(lines(&input), truth);
     }
 

@@ -127,6 +127,24 @@ impl TimeLimit {
         len < self.digits || (len == self.digits && first < self.first)
     }
 
+    /// Whether the digits that end before `end` are surely in range; a space is before them.
+    #[inline(always)]
+    pub(super) fn surely_holds_before(self, bytes: &[u8], end: usize) -> bool {
+        let longest = end.checked_sub(self.digits + 1).and_then(|at| bytes.get(at..end));
+        match longest {
+            // What most timestamps of now look like.
+            Some([b' ', first, ..]) if *first < self.first => true,
+            _ => self.surely_holds_any(&bytes[..end]),
+        }
+    }
+
+    #[inline(never)]
+    fn surely_holds_any(self, bytes: &[u8]) -> bool {
+        let digits = bytes.iter().rev().take(self.digits + 1).take_while(|b| b.is_ascii_digit());
+        let len = digits.count();
+        self.surely_holds(len, bytes[bytes.len() - len])
+    }
+
     /// Checks a timestamp of digits, perhaps behind a minus.
     pub(super) fn check(self, stamp: &[u8]) -> Result<(), Reason> {
         if stamp == b"-" {

@@ -2,11 +2,11 @@
 
 use super::StartError;
 use crate::backend;
-use crate::backend::http::{Files, FilesError};
+use crate::backend::http::{Files, FilesError, Opener, Past};
 use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
 use crate::control::{self, Command};
 use crate::dialect;
-use crate::fanout::{Direct, Fanout, Output};
+use crate::fanout::{self, Direct, Fanout, Output};
 use crate::metrics::{self, Registry};
 use crate::queue::{self, Limits, Receiver};
 use crate::sys;
@@ -55,6 +55,7 @@ pub(super) struct HttpWay {
     pub(super) target: HttpTarget,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) files: Files,
+    pub(super) past: Arc<Past>,
 }
 
 impl Plan {
@@ -138,7 +139,7 @@ impl Plan {
             Target::Http(target) => target.dialect.clone(),
             Target::Udp(_) => Dialect::V1,
         };
-        let (mut control, mut apis) = (None, vec![Api::Lines]);
+        let (mut control, mut ways, mut apis) = (None, None, vec![Api::Lines]);
         let (transport, direct) = match output.target.clone() {
             Target::Udp(target) => {
                 let udp = Arc::new(backend::udp::Transport::new(target, Arc::clone(&metrics)));
@@ -155,12 +156,17 @@ impl Plan {
                 let (give, commands) = control::channel();
                 control = Some(give);
                 let files = files(&target, relay, &output.name, &metrics)?;
-                (Transport::Http(Box::new(HttpWay { target, commands, files })), None)
+                let past = Arc::new(Past::new(Arc::clone(&metrics)));
+                let opener = Opener::new(target.clone(), Arc::clone(&past), push.clone());
+                let opener: Arc<dyn fanout::Opener> = Arc::new(opener);
+                ways = Some(opener);
+                (Transport::Http(Box::new(HttpWay { target, commands, files, past })), None)
             }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
         let (filter, destination) = (output.filter.clone(), Arc::new(destination));
-        Ok(Output { queue: push, metrics, direct, filter, dialect, destination, apis, control })
+        let queue = push;
+        Ok(Output { queue, metrics, direct, ways, filter, dialect, destination, apis, control })
     }
 }
 

@@ -5,6 +5,7 @@
 //! cannot cancel itself out.
 
 mod backend;
+mod clients;
 mod http;
 mod metrics;
 mod real;
@@ -14,6 +15,7 @@ mod udp;
 mod wait;
 
 pub(crate) use backend::{Gate, HttpBackend, Reply};
+pub(crate) use clients::{Prometheus, influx};
 pub(crate) use http::{Client, gzip};
 pub(crate) use metrics::{Books, Metrics, names};
 pub(crate) use real::{InfluxDb, VictoriaMetrics, python, require, script};

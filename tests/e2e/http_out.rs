@@ -21,7 +21,8 @@ fn connections_are_kept_alive() {
 fn no_more_requests_than_max_in_flight_are_open_whatever_the_databases() {
     let (backend, gate) = HttpBackend::gated(|_| Reply::status(204));
     let outputs = [http_output("only", backend.addr(), "max-in-flight = 3")];
-    let relay = Relay::start(&http_listener("in", "", &outputs));
+    let listener = http_listener("in", "", &outputs);
+    let relay = Relay::start(&format!("http-threads = 1\n{listener}"));
     let lines = numbered("many", 10);
     std::thread::scope(|scope| {
         for (n, line) in lines.iter().enumerate() {
@@ -30,10 +31,12 @@ fn no_more_requests_than_max_in_flight_are_open_whatever_the_databases() {
         }
         wait_until("all to wait", || relay.metrics().accepted("in") == 10);
         backend.wait_for_requests(3);
+        assert_eq!(backend.requests().len(), 3);
         gate.open();
     });
     assert_eq!(backend.wait_for_lines(10).len(), 10);
-    assert_eq!(backend.connections(), 3, "each with one request at a time");
+    // The front has one of its own.
+    assert!((3..=4).contains(&backend.connections()), "each with one request at a time");
     relay.finish();
 }
 

@@ -109,3 +109,22 @@ fn a_refused_merged_request_is_taken_apart() {
     assert_eq!(metrics.books("in", "only").dropped("refused"), 1);
     relay.finish();
 }
+
+#[test]
+fn a_merged_request_is_no_larger_than_allowed() {
+    let (backend, gate) = HttpBackend::gated(|_| Reply::status(204));
+    let outputs = [http_output("only", backend.addr(), "timeout = \"60s\"\nmax-batch-kb = 2")];
+    let relay = Relay::start(&http_listener("in", "", &outputs));
+    let mut client = relay.client("in");
+    let first = std::thread::spawn(move || client.write("db=d", "first f=1 1").status());
+    backend.wait_for_requests(1);
+    let line = |n: usize| format!("m,client={n} f=\"{}\" {n}", "x".repeat(500));
+    let writes: Vec<_> = (0..CLIENTS).map(|n| ("db=d".to_owned(), line(n))).collect();
+    assert!(write_all(&relay, &gate, &writes).iter().all(|(status, _)| *status == 204));
+    assert_eq!(first.join().expect("it got an answer"), 204);
+    let sizes: Vec<_> = backend.requests().iter().map(|request| request.body().len()).collect();
+    assert!(sizes.iter().all(|bytes| *bytes <= 2 * 1024), "{sizes:?}");
+    // Three of them fit; a fourth does not.
+    assert!(sizes.len() <= 1 + CLIENTS.div_ceil(3), "{sizes:?}");
+    relay.finish();
+}

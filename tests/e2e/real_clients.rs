@@ -1,5 +1,6 @@
 //! Real clients in front of the relay, and a real InfluxDB behind it.
 
+use crate::certificates::Authority;
 use crate::harness::{
     InfluxDb, Relay, VictoriaMetrics, http_listener, http_output, python, require, udp_listener,
     v2_output, wait_until,
@@ -100,5 +101,41 @@ fn the_python_client_of_influxdb_2_writes_to_databases_of_both_apis() {
     let values = series.iter().flat_map(|series| series["values"].as_array());
     let values: Vec<_> = values.flatten().filter_map(Value::as_u64).collect();
     assert_eq!(values, (0..POINTS as u64).collect::<Vec<_>>());
+    relay.finish();
+}
+
+#[test]
+fn both_python_clients_write_by_https_to_a_relay_that_they_can_trust() {
+    if !require(&["influxd", "python"]) {
+        return;
+    }
+    let authority = Authority::new("ca");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("a temporary file");
+        path.display().to_string()
+    };
+    let ca = write("ca.pem", &authority.pem());
+    let stranger = write("stranger.pem", &Authority::new("stranger").pem());
+    let pem = write("relay.pem", &authority.issue(&["127.0.0.1"]));
+    let database = InfluxDb::start();
+    database.create("v1");
+    database.create("v2");
+    let more = format!("ssl-combined-pem = {pem:?}");
+    let relay = Relay::start(&http_listener("in", &more, &[http_output("db", database.http, "")]));
+    let say = |script: &str, how: &[&str], more: [&str; 2]| {
+        let mut arguments = arguments(how, relay.addr("in"));
+        arguments.extend(more.map(str::to_owned));
+        let said = python(script, &arguments).stdout;
+        String::from_utf8_lossy(&said).trim().to_owned()
+    };
+    assert_eq!(say("write_v1.py", &["https"], ["v1", &stranger]), "not trusted");
+    assert_eq!(say("use_v2.py", &[], ["v2", &stranger]), "not trusted");
+    assert_eq!((database.rows("v1"), database.rows("v2")), (0, 0));
+    assert_eq!(say("write_v1.py", &["https"], ["v1", &ca]), "relay\nrelay");
+    same(&database.dump("v1"));
+    assert!(say("use_v2.py", &[], ["v2", &ca]).starts_with("True relay\n400 invalid 2 "));
+    assert_eq!(database.rows("v2"), POINTS);
     relay.finish();
 }

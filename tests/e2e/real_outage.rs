@@ -155,9 +155,8 @@ fn away_and_back(signal: Signal) {
     if !require(&["influxd"]) {
         return;
     }
-    // One that goes away has an address of its own, so that nobody takes its ports meanwhile.
     let ip = Ipv4Addr::new(127, 0, if signal == Signal::KILL { 1 } else { 2 }, 2);
-    let mut databases = [InfluxDb::start(), InfluxDb::start_on(ip)];
+    let mut databases = [InfluxDb::start(), InfluxDb::mortal(ip)];
     databases.iter().for_each(|database| database.create("d"));
     let spool = tempfile::tempdir().expect("a temporary directory");
     let toml = configuration(&databases, spool.path());
@@ -186,7 +185,7 @@ fn away_and_back(signal: Signal) {
     let away = load.flow(&relay, |_, _| {
         std::thread::sleep(outage().saturating_sub(down.elapsed()));
         let kept = relay.metrics().of("ringrelay_backend_backlog_lines", &[("backend", "b")]);
-        databases[1].start_again();
+        databases[1].restart();
         let away = down.elapsed();
         std::thread::sleep(AROUND);
         (away, kept)

@@ -200,3 +200,43 @@ fn without_enough_file_descriptors_it_says_so_before_it_is_ready() {
         assert!(!error.lines().any(|line| line.ends_with(": ready")), "{limit}: {error}");
     }
 }
+
+#[test]
+fn one_dash_or_two_and_an_equals_sign_name_the_configuration() {
+    let (_dir, file) = config_file(&valid());
+    let file = file.display().to_string();
+    for dashes in ["-", "--"] {
+        let (flag, joined) = (format!("{dashes}config"), format!("{dashes}config={file}"));
+        for arguments in [vec![&*flag, &*file, "-check"], vec![&*joined, "-check"]] {
+            let output = relay(&arguments);
+            assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn v_logs_each_request_and_without_it_none_is() {
+    for (arguments, wanted) in [(&["-v"][..], true), (&[], false)] {
+        let relay = Relay::start_with(arguments, &valid_http());
+        assert_eq!(relay.client("in").get("/ping?q=1").status(), 204);
+        let log = relay.finish().log.join("\n");
+        assert_eq!(log.contains("GET /ping 204"), wanted, "{arguments:?}: {log}");
+    }
+}
+
+#[test]
+fn files_of_both_go_relays_are_taken_as_they_are() {
+    for (sample, said) in [
+        ("original.conf", &["127.0.0.1:9096", "http://10.0.0.1:8086/write", "10.0.0.2:8089"][..]),
+        ("fork.conf", &["0.0.0.0:9096", "http://influxdb2:80/write", "influxdb1:8089"]),
+        ("fork-old.conf", &["9096"]),
+    ] {
+        let path = format!("{}/tests/samples/{sample}", env!("CARGO_MANIFEST_DIR"));
+        let output = relay(&["-config", &path, "-check"]);
+        assert!(output.status.success(), "{sample}: {}", text(&output.stderr));
+        for said in said {
+            let all = text(&output.stdout);
+            assert!(all.contains(said), "{sample}: no {said} in:\n{all}");
+        }
+    }
+}

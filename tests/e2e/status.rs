@@ -3,7 +3,7 @@
 use crate::harness::{HttpBackend, Relay, Reply, http_listener, http_output, numbered, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -93,11 +93,7 @@ fn health_asks_the_ping_endpoint_of_each() {
     let other = HttpBackend::start(|request| {
         // With a body, which must neither disturb nor keep a connection open.
         let right = request.path() == "/base/health" && request.method() == "GET";
-        Reply {
-            status: if right { 200 } else { 404 },
-            content_type: None,
-            body: "x".repeat(70_000),
-        }
+        Reply { body: "x".repeat(70_000), ..Reply::status(if right { 200 } else { 404 }) }
     });
     let outputs = [
         output("up", up.addr()),
@@ -237,4 +233,21 @@ fn defaults_of_ping_and_retention_policy_are_the_listeners() {
     let queries: Vec<_> = backend.requests().iter().map(|r| r.query().to_owned()).collect();
     assert_eq!(queries, ["db=d&rp=one+week", "db=d&rp=mine", "db=d&rp=one+week"]);
     relay.finish();
+}
+
+#[test]
+fn names_are_addresses_where_none_is_given() {
+    let backend = HttpBackend::healthy();
+    let taken = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let listener = taken.expect("a free port");
+    let location = format!("http://{}/", backend.addr());
+    let relay = Relay::start(&format!(
+        "[[http]]\nbind-addr = \"{listener}\"\n[[http.output]]\nlocation = \"{location}\"\n"
+    ));
+    let name = format!("http://{listener}");
+    assert_eq!(relay.client(&name).write("db=d", "m f=1 1").status(), 204);
+    let answer = relay.client(&name).get("/status");
+    let status: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(status["status"][&location]["lines"]["taken"], 1, "{status}");
+    assert_eq!(relay.finish().books(&name, &location).delivered, 1);
 }

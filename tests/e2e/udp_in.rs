@@ -216,3 +216,19 @@ fn points_of_one_series_in_two_datagrams_get_two_timestamps() {
     assert_eq!(stamps.len(), 100, "none overwrites another");
     relay.finish();
 }
+
+#[test]
+fn stamps_are_in_the_precision_of_the_listener() {
+    for (precision, digits) in
+        [("n", 19), ("ns", 19), ("u", 16), ("us", 16), ("ms", 13), ("s", 10), ("m", 8), ("h", 6)]
+    {
+        let (relay, sinks) = relay(&format!("precision = \"{precision}\"\nread-buffer = 65536"));
+        UdpSource::new(&relay, "in").send_all(&["m f=1", "m f=1 42"]);
+        for sink in &sinks {
+            let lines = sink.wait_for_lines(2);
+            let stamp = lines[0].strip_prefix("m f=1 ").expect("the line, then its stamp");
+            assert_eq!((stamp.len(), &*lines[1]), (digits, "m f=1 42"), "{precision}");
+        }
+        relay.finish();
+    }
+}

@@ -81,3 +81,19 @@ fn a_udp_backend_that_comes_back_gets_what_comes_then() {
     assert!(sink.lines().iter().all(|line| line == "back f=1 1"));
     relay.finish();
 }
+
+#[test]
+fn a_name_that_is_not_there_ends_nothing_and_costs_the_others_nothing() {
+    let alive = UdpSink::start();
+    let names = [
+        "name = \"nowhere\"\nlocation = \"nowhere.invalid:8089\"\n".to_owned(),
+        format!("name = \"alive\"\nlocation = \"localhost:{}\"\n", alive.addr().port()),
+    ];
+    let relay = Relay::start(&udp_listener("in", "", &names));
+    let lines = numbered("half", 100);
+    UdpSource::new(&relay, "in").send_all(&lines);
+    assert_eq!(alive.wait_for_lines(lines.len()), lines);
+    let books = relay.finish().books("in", "nowhere");
+    assert_eq!((books.taken, books.delivered), (100, 0));
+    assert_eq!(books.dropped.values().sum::<u64>(), 100, "{books:?}");
+}

@@ -12,6 +12,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use humantime::parse_duration;
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What comes in and what goes out.
@@ -57,6 +58,10 @@ struct WorkArguments {
     /// `batch-wait-us` of the UDP listener; default: the relay's own, which is the floor's too
     #[arg(long, value_name = "US")]
     batch_wait_us: Option<u32>,
+    /// HTTP backends wait so long before each answer
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000),
+          value_name = "MS")]
+    sink_delay_ms: u64,
     /// Load is made for so long before CPU is measured
     #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
     warm_up: Duration,
@@ -85,6 +90,7 @@ impl WorkArguments {
                 workers: self.workers,
                 batch_wait_us: self.batch_wait_us,
             },
+            sink_delay: Duration::from_millis(self.sink_delay_ms),
             warm_up: self.warm_up,
             window,
         })
@@ -161,12 +167,27 @@ pub struct CompareArguments {
     duration: Duration,
     #[command(flatten)]
     work: WorkArguments,
-    /// Report as JSON
-    #[arg(long)]
-    pub json: bool,
+    /// Report as JSON: into FILE, beside the words, or instead of them
+    #[arg(long, num_args = 0..=1, default_missing_value = "-", value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draws the CPU per line into FILE
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
 impl CompareArguments {
+    /// Whether JSON takes the place of the words.
+    #[must_use]
+    pub fn json_instead(&self) -> bool {
+        self.json.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Where JSON goes beside the words.
+    #[must_use]
+    pub fn json_file(&self) -> Option<&Path> {
+        self.json.as_deref().filter(|_| !self.json_instead())
+    }
+
     /// The match.
     ///
     /// # Errors
@@ -242,6 +263,7 @@ impl DemoArguments {
                 workers: None,
                 batch_wait_us: None,
             },
+            sink_delay: Duration::ZERO,
             warm_up: second,
             window: self.duration.saturating_sub(second),
         })

@@ -16,10 +16,14 @@ pub fn headings(match_: &Match) -> String {
             rate => format!("{} lines/s", grouped(rate)),
         };
         text += &format!(
-            "{} in, {} x {} out: {rate}, {} lines in a write{}; {} rounds of {:.1} s\n",
+            "{} in, {} x {} out{}: {rate}, {} lines in a write{}; {} rounds of {:.1} s\n",
             protocol.label(),
             outputs.len(),
             outputs.first().map_or("-", |output| output.label()),
+            match plan.sink_delay.as_millis() {
+                0 => String::new(),
+                ms => format!(" after {ms} ms"),
+            },
             load.shape.lines_per_write,
             if load.gso { ", GSO" } else { "" },
             match_.rounds,

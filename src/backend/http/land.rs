@@ -74,6 +74,7 @@ impl Sender {
         let Flight { place: destination, ended, started, .. } = flight;
         let unanswered = matches!(ended, Err(Failure::Transport(_) | Failure::Timeout(_)));
         let verdict = classify(ended);
+        let failed = matches!(verdict, Verdict::Unavailable(_));
         if !matches!(verdict, Verdict::Unavailable(_) | Verdict::Unsendable(_)) {
             self.end_outage();
             self.tell(None);
@@ -117,6 +118,7 @@ impl Sender {
         if self.ailments.len() > self.lanes.len() {
             self.ailments.retain(|destination, _| self.lanes.contains(destination));
         }
+        self.allow_past(failed);
         self.publish();
     }
 

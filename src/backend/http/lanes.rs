@@ -123,6 +123,13 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         Some(key)
     }
 
+    /// Puts an item in flight that left by another way; its destination has nothing else.
+    pub(super) fn insert_in_flight(&mut self, key: &K, item: T) {
+        let mut lane = Lane::new(item);
+        lane.flight.extend(lane.waiting.pop_front());
+        self.lanes.insert(key.clone(), lane);
+    }
+
     /// Whether a destination has anything.
     pub(super) fn contains(&self, key: &K) -> bool {
         self.lanes.contains_key(key)

@@ -34,7 +34,7 @@ pub(super) struct Spooled {
     lagging: HashMap<Arc<Destination>, Cursor>,
     /// Clients that are told when a record is durable.
     promises: VecDeque<(Place, Waiter, Answer)>,
-    /// Something was appended since the last sync began.
+    /// Something was appended or settled since the last sync began.
     dirty: bool,
     /// A sync runs.
     committing: bool,
@@ -169,6 +169,8 @@ impl Spooled {
 
     /// Takes note that a write needs no more sending.
     pub(super) fn settle(&mut self, place: Place) {
+        // Marks that a power cut takes would have old points written over newer ones.
+        self.dirty = true;
         if let Err(error) = self.spool.settle(place) {
             self.failed(&error);
         }

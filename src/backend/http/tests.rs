@@ -4,6 +4,7 @@ mod flush;
 mod harness;
 mod kept;
 mod odd;
+mod past;
 mod places;
 mod tls;
 

@@ -73,7 +73,8 @@ impl Sender {
             tracing::warn!(relay, backend, lines, bytes, "the backlog is dropped at shutdown");
         }
         self.publish();
-        for held in self.lanes.drain() {
+        let behind = std::mem::take(&mut self.behind).into_iter().map(Held::new);
+        for held in self.lanes.drain().chain(behind) {
             self.backlog.leave(held);
         }
         self.flights.shutdown().await;
@@ -84,6 +85,9 @@ impl Sender {
             }
         };
         drop(timeout(FRONTS_TIMEOUT, leave_rest).await);
+        if let Some(failed) = self.past.take_failed() {
+            self.backlog.leave(Held::new(failed.write));
+        }
         self.syncs.shutdown().await;
         if let Some(spool) = self.backlog.spool() {
             spool.close();

@@ -89,7 +89,7 @@ fn errors_of_v2_writes_have_its_form() {
             400,
             r#"{"code":"invalid","line":2,"message":"unable to parse 'b f=': missing field value"#,
         ),
-        ("/api/v2/delete", line, 404, r#"{"error":"not found"}"#),
+        ("/api/v2/delete", line, 404, r#"{"error":"not found: "#),
     ];
     for (target, body, status, start) in cases {
         let reply = front.post(target, "", body);

@@ -111,6 +111,7 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
             queue,
             metrics: counters,
             direct: None,
+            ways: None,
             filter,
             dialect,
             destination,

@@ -49,15 +49,21 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) content_type: Option<&'static str>,
     pub(crate) body: String,
+    /// In seconds.
+    pub(crate) retry_after: Option<u32>,
 }
 
 impl Reply {
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, content_type: None, body: String::new() }
+        Self { status, content_type: None, body: String::new(), retry_after: None }
     }
 
     pub(crate) fn json(status: u16, body: &str) -> Self {
-        Self { status, content_type: Some("application/json"), body: body.to_owned() }
+        Self {
+            content_type: Some("application/json"),
+            body: body.to_owned(),
+            ..Self::status(status)
+        }
     }
 }
 
@@ -234,6 +240,9 @@ fn serve(stream: &TcpStream, answers_max: usize, script: &Script, seen: &Mutex<S
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", reply.status);
         if let Some(content_type) = reply.content_type {
             head += &format!("Content-Type: {content_type}\r\n");
+        }
+        if let Some(seconds) = reply.retry_after {
+            head += &format!("Retry-After: {seconds}\r\n");
         }
         if reply.status != 204 {
             head += &format!("Content-Length: {}\r\n", reply.body.len());

@@ -1,11 +1,13 @@
-//! Real backends and real clients, each started on free ports with its data in a directory of its
-//! own. Which part is missing is said aloud; with `RINGRELAY_REQUIRE_REAL=1` that is a failure.
+//! Real databases and the clients in Python. A database listens on free ports, with its data in a
+//! directory of its own. Which part is missing is said aloud; with `RINGRELAY_REQUIRE_REAL=1` that
+//! is a failure.
 
-use super::{Client, run, wait_for};
+use super::{Client, run, wait_for, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -56,15 +58,15 @@ pub(crate) fn python(name: &str, arguments: &[String]) -> Output {
     output
 }
 
-/// A database process. It is killed when it is dropped.
-struct Process {
+/// The process of a real part. It is killed when it is dropped.
+pub(super) struct Process {
     command: Command,
     child: Child,
-    dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 impl Process {
-    fn start(command: &str, arguments: impl FnOnce(&Path) -> Vec<String>) -> Self {
+    pub(super) fn start(command: &str, arguments: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let log = File::create(dir.path().join("log")).expect("a temporary file");
         let mut command = Command::new(find(command).expect("the test required it"));
@@ -75,30 +77,41 @@ impl Process {
         Self { command, child, dir }
     }
 
-    /// Ends it with SIGKILL, for [`start_again`](Self::start_again).
+    /// Kills it, as a crash would.
     fn kill(&mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it is our own child");
+        self.child.kill().expect("our child");
+        self.child.wait().expect("our child");
     }
 
-    /// Starts it in its old directory.
-    fn start_again(&mut self) {
-        let child = self.command.spawn();
-        self.child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
+    /// Starts it once more after [`kill`](Self::kill), with its data.
+    fn restart(&mut self) {
+        self.child = self.command.spawn().expect("it ran before");
     }
 
-    fn log(&self) -> String {
+    /// Asks it to end, and waits until it has.
+    #[track_caller]
+    pub(super) fn end(&mut self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("our child");
+        wait_for("a real part to end", || self.child.try_wait().expect("our child"));
+    }
+
+    pub(super) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
     /// Waits for a port that the process has bound.
     #[track_caller]
-    fn wait_for_port(&mut self, protocol: &str, wanted: impl Fn(u16) -> bool) -> u16 {
-        wait_for("a database to listen", || {
+    pub(super) fn wait_for_port(
+        &mut self,
+        protocol: &str,
+        wanted: impl Fn(u16) -> bool,
+    ) -> SocketAddr {
+        let port = wait_for("a real part to listen", || {
             let ended = self.child.try_wait().expect("our child");
-            assert!(ended.is_none(), "a database ended: {ended:?}\n{}", self.log());
+            assert!(ended.is_none(), "a real part ended: {ended:?}\n{}", self.log());
             ports(self.child.id(), protocol).into_iter().find(|&port| wanted(port))
-        })
+        });
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 }
 
@@ -144,38 +157,45 @@ pub(crate) struct InfluxDb {
 
 impl InfluxDb {
     pub(crate) fn start() -> Self {
-        Self::start_on(Ipv4Addr::LOCALHOST)
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
     }
 
-    /// As [`start`](Self::start), on another address of the loopback.
-    pub(crate) fn start_on(ip: Ipv4Addr) -> Self {
+    /// One that can be killed and restarted: on an address of loopback that no other test has, so
+    /// that nobody takes its port meanwhile.
+    pub(crate) fn mortal(host: Ipv4Addr) -> Self {
+        let free = TcpListener::bind((host, 0)).and_then(|socket| socket.local_addr());
+        let addr = free.expect("a free port");
+        Self { http: addr, ..Self::start_at(addr) }
+    }
+
+    fn start_at(addr: SocketAddr) -> Self {
         let mut process = Process::start("influxd", |dir| {
             let file = dir.join("influxdb.conf");
-            fs::write(&file, influxdb_conf(dir, ip, [0, 0])).expect("a temporary file");
+            fs::write(&file, influxdb_conf(dir, addr)).expect("a temporary file");
             vec!["-config".to_owned(), file.display().to_string()]
         });
         // It also listens for backups; only the HTTP service knows `/ping`.
-        let http = process.wait_for_port("tcp", |port| answers_ping((ip, port).into()));
+        let http = process.wait_for_port("tcp", |port| {
+            let Ok(stream) = TcpStream::connect((addr.ip(), port)) else { return false };
+            drop(stream);
+            let mut client = Client::connect((addr.ip(), port).into());
+            let asked = client.send(b"GET /ping HTTP/1.1\r\nHost: influxdb\r\n\r\n");
+            asked.is_ok() && client.receive().is_ok_and(|answer| answer.is_some())
+        });
         let udp = process.wait_for_port("udp", |_| true);
-        Self { http: (ip, http).into(), udp: (ip, udp).into(), process }
+        Self { http, udp, process }
     }
 
-    /// Ends it with SIGKILL. Nobody else gets its ports if its address is its own.
+    /// Kills it, as a crash would.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it with its old data at its old addresses, and waits until it answers.
+    /// Starts it once more, with its data, and waits until it answers.
     #[track_caller]
-    pub(crate) fn start_again(&mut self) {
-        let SocketAddr::V4(http) = self.http else { panic!("{} is IPv6", self.http) };
-        let dir = self.process.dir.path();
-        let conf = influxdb_conf(dir, *http.ip(), [http.port(), self.udp.port()]);
-        fs::write(dir.join("influxdb.conf"), conf).expect("a temporary file");
-        self.process.start_again();
-        let (tcp, udp) = (self.http.port(), self.udp.port());
-        self.process.wait_for_port("tcp", |port| port == tcp && answers_ping(http.into()));
-        self.process.wait_for_port("udp", |port| port == udp);
+    pub(crate) fn restart(&mut self) {
+        self.process.restart();
+        wait_until("a database to listen again", || TcpStream::connect(self.http).is_ok());
     }
 
     pub(crate) fn create(&self, database: &str) {
@@ -220,15 +240,8 @@ impl InfluxDb {
     }
 }
 
-fn answers_ping(addr: SocketAddr) -> bool {
-    let Ok(mut client) = Client::try_connect(addr) else { return false };
-    let asked = client.send(b"GET /ping HTTP/1.1\r\nHost: influxdb\r\n\r\n");
-    asked.is_ok() && client.receive().is_ok_and(|answer| answer.is_some())
-}
-
-/// `ports` are those of HTTP and UDP, 0 for free ones.
-fn influxdb_conf(dir: &Path, ip: Ipv4Addr, ports: [u16; 2]) -> String {
-    let (dir, [http, udp]) = (dir.display(), ports);
+fn influxdb_conf(dir: &Path, http: SocketAddr) -> String {
+    let dir = dir.display();
     format!(
         r#"
 reporting-enabled = false
@@ -245,11 +258,11 @@ store-enabled = false
 [continuous_queries]
 enabled = false
 [http]
-bind-address = "{ip}:{http}"
+bind-address = "{http}"
 log-enabled = false
 [[udp]]
 enabled = true
-bind-address = "{ip}:{udp}"
+bind-address = "127.0.0.1:0"
 database = "udp"
 batch-size = 100
 batch-timeout = "20ms"
@@ -271,8 +284,8 @@ impl VictoriaMetrics {
             let listen = "-httpListenAddr=127.0.0.1:0".to_owned();
             vec![data, listen, "-retentionPeriod=100y".to_owned(), "-loggerLevel=WARN".to_owned()]
         });
-        let port = process.wait_for_port("tcp", |_| true);
-        Self { http: (Ipv4Addr::LOCALHOST, port).into(), _process: process }
+        let http = process.wait_for_port("tcp", |_| true);
+        Self { http, _process: process }
     }
 
     /// All series that match `selector`: their labels, values and times in milliseconds.
@@ -280,7 +293,9 @@ impl VictoriaMetrics {
         // Points become visible to queries once they are flushed.
         let flushed = Client::connect(self.http).get("/internal/force_flush");
         assert_eq!(flushed.status(), 200, "{}", flushed.text());
-        let target = format!("/api/v1/export?match[]={selector}&start=0");
+        // By default it ends with the last full second.
+        let all = "start=0&end=4102444800";
+        let target = format!("/api/v1/export?match[]={selector}&{all}");
         let answer = Client::connect(self.http).get(&target);
         assert_eq!(answer.status(), 200, "{}", answer.text());
         let text = answer.text();

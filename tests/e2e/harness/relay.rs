@@ -37,7 +37,15 @@ impl Relay {
     /// a free port is added.
     #[track_caller]
     pub(crate) fn start(toml: &str) -> Self {
-        Self::start_as(Command::new(binary()), toml)
+        Self::start_with(&[], toml)
+    }
+
+    /// As [`start`](Self::start), with more arguments.
+    #[track_caller]
+    pub(crate) fn start_with(arguments: &[&str], toml: &str) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        Self::start_as(command, toml)
     }
 
     /// As [`start`](Self::start), where the process may have this many files open.
@@ -152,9 +160,18 @@ impl Relay {
 
     /// Memory of the process that is in RAM.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory of the process that has ever been in RAM.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, which: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("it is our own child");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        let line = status.lines().find_map(|line| line.strip_prefix(which)).expect("a line");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib * 1024
     }

@@ -2,11 +2,16 @@
 
 usage: write_v1.py http HOST PORT DATABASE
        write_v1.py gzip HOST PORT DATABASE
+       write_v1.py https HOST PORT DATABASE CA_FILE
        write_v1.py udp HOST PORT
+
+By HTTPS half of the points are packed by gzip, and a relay that CA_FILE does not vouch for is
+printed as "not trusted".
 """
 
 import sys
 
+import requests
 from influxdb import InfluxDBClient
 
 POINTS = [
@@ -20,6 +25,20 @@ POINTS = [
 ]
 
 
+def write(points, host, port, database, **options):
+    client = InfluxDBClient(
+        host=host,
+        port=port,
+        username="writer",
+        password="se cret&",
+        database=database,
+        retries=1,
+        **options,
+    )
+    print(client.ping())
+    assert client.write_points(points, batch_size=30)
+
+
 def main():
     how, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
     if how == "udp":
@@ -27,18 +46,15 @@ def main():
         # The client puts all points that it is given into one datagram.
         for start in range(0, len(POINTS), 10):
             assert client.write_points(POINTS[start : start + 10])
-        return
-    client = InfluxDBClient(
-        host=host,
-        port=port,
-        username="writer",
-        password="se cret&",
-        database=sys.argv[4],
-        gzip=how == "gzip",
-        retries=1,
-    )
-    print(client.ping())
-    assert client.write_points(POINTS, batch_size=30)
+    elif how == "https":
+        options = {"ssl": True, "verify_ssl": sys.argv[5]}
+        try:
+            write(POINTS[:100], host, port, sys.argv[4], **options)
+            write(POINTS[100:], host, port, sys.argv[4], gzip=True, **options)
+        except requests.exceptions.SSLError:
+            print("not trusted")
+    else:
+        write(POINTS, host, port, sys.argv[4], gzip=how == "gzip")
 
 
 main()

@@ -80,6 +80,7 @@ pub(super) struct Sending {
     pub(super) queue: Option<queue::Sender<Write>>,
     pub(super) control: Control,
     pub(super) metrics: Arc<Backend>,
+    pub(super) past: Arc<Past>,
     pub(super) stopper: Stopper,
     pub(super) thread: JoinHandle<io::Result<()>>,
 }
@@ -113,13 +114,31 @@ pub(super) fn start(target: HttpTarget) -> Sending {
     let files = open(&metrics);
     let stopper = Stopper::default();
     let (control, commands) = control::channel();
-    let (stop, counted) = (stopper.watch(), Arc::clone(&metrics));
+    let past = Arc::new(Past::new(Arc::clone(&metrics)));
+    let (stop, theirs) = (stopper.watch(), Arc::clone(&past));
     let thread = thread::spawn(move || {
-        let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
-        run(&runtime, writes, commands, target, files, counted, stop);
+        let runtime = runtime::new()?;
+        run(&runtime, writes, commands, target, files, theirs, stop);
         Ok(())
     });
-    Sending { queue: Some(queue), control, metrics, stopper, thread }
+    Sending { queue: Some(queue), control, metrics, past, stopper, thread }
+}
+
+/// A client's write of a line, or several, and where its answer comes.
+pub(super) fn written(
+    destination: Destination,
+    line: &str,
+) -> (Write, mpsc::Receiver<(usize, Answer)>) {
+    let line = format!("{line}\n");
+    let ends = memchr::memchr_iter(b'\n', line.as_bytes());
+    let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
+    let (answers, answer) = mpsc::channel(1);
+    let write = Write {
+        batch: Batch::from_body(Bytes::from(line), ends),
+        destination: Arc::new(destination),
+        client: Some(Client { output: 0, answers }),
+    };
+    (write, answer)
 }
 
 impl Sending {
@@ -135,15 +154,7 @@ impl Sending {
         destination: Destination,
         line: &str,
     ) -> mpsc::Receiver<(usize, Answer)> {
-        let line = format!("{line}\n");
-        let ends = memchr::memchr_iter(b'\n', line.as_bytes());
-        let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
-        let (answers, answer) = mpsc::channel(1);
-        let write = Write {
-            batch: Batch::from_body(Bytes::from(line), ends),
-            destination: Arc::new(destination),
-            client: Some(Client { output: 0, answers }),
-        };
+        let (write, answer) = written(destination, line);
         self.push(write);
         answer
     }
