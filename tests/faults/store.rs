@@ -41,7 +41,7 @@ pub(crate) enum Told {
 }
 
 /// Lines that were stored again, by what excuses it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Repeats {
     /// The backend did not say that it had stored them.
     pub(crate) untold: usize,
@@ -52,6 +52,8 @@ pub(crate) struct Repeats {
     pub(crate) unheard: usize,
     /// They came in an earlier life of the relay.
     pub(crate) replayed: usize,
+    /// Requests of each life that said that all is stored, and of which lines came in a later one.
+    pub(crate) requests_replayed: HashMap<usize, usize>,
     /// Requests of which the relay cannot but know that their answer was lost.
     pub(crate) requests_untold: usize,
 }
@@ -115,6 +117,9 @@ impl Store {
         }
         if request.life != life {
             self.repeats.replayed += 1;
+            if request.told == Told::All && !again {
+                *self.repeats.requests_replayed.entry(request.life).or_default() += 1;
+            }
         } else if request.told == Told::Nothing {
             self.repeats.untold += 1;
             self.repeats.requests_untold += usize::from(!again);
