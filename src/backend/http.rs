@@ -37,7 +37,6 @@ use crate::stop::Stop;
 use crate::sys;
 use crate::write::{Destination, Write};
 use backlog::Backlog;
-use bytes::Bytes;
 use classify::{Failure, Reply};
 use commands::Commands;
 use dead_letters::DeadLetterFile;
@@ -114,8 +113,6 @@ struct Sender {
     ailments: HashMap<Arc<Destination>, Ailment>,
     /// A new one, to be copied.
     backoff: Backoff,
-    /// What the backend said to the write that one in flight goes past.
-    suspicion: Option<(String, Bytes)>,
     dead_letters: Option<DeadLetterFile>,
     health: Health,
     refusals: Sampler,
@@ -162,7 +159,6 @@ impl Sender {
             was_down: Duration::ZERO,
             ailments: HashMap::new(),
             backoff: Backoff::new(delay_max),
-            suspicion: None,
             dead_letters,
             health: Health::default(),
             refusals: Sampler::default(),
@@ -247,7 +243,6 @@ impl Sender {
         flushed.writes += writes;
         flushed.lines += lines;
         flushed.bytes += bytes;
-        self.suspicion = None;
         self.ailments.retain(|place, _| self.lanes.contains(place));
         self.publish();
         let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);

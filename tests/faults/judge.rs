@@ -165,12 +165,18 @@ impl Judge<'_> {
 
     fn repeats(&mut self, index: usize, store: &Store) {
         let Repeats { untold, partly, unheard, replayed, requests_untold, .. } = store.repeats;
+        let ahead = &store.repeats.ahead;
         self.tally.untold += untold;
         self.tally.unheard += unheard;
         self.tally.partly += partly;
         self.tally.replayed += replayed;
         if replayed > 0 && self.schedule.spool.is_none() {
             self.say(format!("b{index}: {replayed} lines came again in a later life"));
+        }
+        // A write comes before a suspect, and behind it again: only where content is in question.
+        if !ahead.is_empty() && !self.has(Fault::is_about_content) {
+            let why = "though their answer was whole and their connection is open";
+            self.say(format!("b{index}: lines {ahead:?} came twice, {why}"));
         }
         let [End::Stopped(_, Some(metrics))] = &self.record.lives[..] else { return };
         let backend = format!("b{index}");

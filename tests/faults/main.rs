@@ -21,7 +21,8 @@
 //!   series is its newest.
 //! - A line comes twice only if the backend did not say that it had stored it (`untold`), or if
 //!   the relay had closed the connection without reading that (`unheard`, which the relay's own
-//!   count of requests without an answer must confirm).
+//!   count of requests without an answer must confirm). One that was sent ahead of a write under
+//!   suspicion comes again behind it, in schedules with answers of 500.
 //! - What is acknowledged, and missing at a backend, is counted as dropped in the relay's closing
 //!   books, for a reason that the schedule gives. `refused` is for the lines that the backend
 //!   refuses, `shutdown` for a stop amid an outage; full backlogs are for schedules with small

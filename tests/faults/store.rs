@@ -54,6 +54,9 @@ pub(crate) struct Repeats {
     pub(crate) replayed: usize,
     /// Requests of each life that said that all is stored, and of which lines came in a later one.
     pub(crate) requests_replayed: HashMap<usize, usize>,
+    /// It said so, and its connection is open: the relay knows, and sends a write again that it has
+    /// sent ahead of a suspect.
+    pub(crate) ahead: Vec<(usize, usize)>,
     /// Requests of which the relay cannot but know that their answer was lost.
     pub(crate) requests_untold: usize,
 }
@@ -128,8 +131,7 @@ impl Store {
         } else if request.connection.upgrade().is_none_or(|open| has_hung_up(&open)) {
             self.repeats.unheard += 1;
         } else {
-            let why = "though its answer was whole and its connection is open";
-            self.defects.push(format!("line {source}/{number} came twice, {why}"));
+            self.repeats.ahead.push((source, number));
         }
     }
 

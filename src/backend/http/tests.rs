@@ -5,6 +5,7 @@ mod harness;
 mod kept;
 mod odd;
 mod places;
+mod poison;
 mod tls;
 
 use super::*;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
 /// How much it takes.
@@ -14,6 +15,7 @@ const OPTIONS: &str = "size=64m,mode=0700";
 pub(crate) enum DiskState {
     Well,
     Full,
+    /// In its directories nothing can be made or removed.
     ReadOnly,
 }
 
@@ -41,7 +43,7 @@ impl Disk {
         if !self.mounted {
             return;
         }
-        self.remount("rw");
+        self.set_immutable(false);
         let filler = self.dir().join("filler");
         match state {
             DiskState::Well => drop(fs::remove_file(filler)),
@@ -53,16 +55,19 @@ impl Disk {
                     while file.write_all(&bytes).is_ok() {}
                 }
             }
-            // A file that is open for writing keeps a file system from that, unless it is the
-            // mount alone.
-            DiskState::ReadOnly => self.remount("ro"),
+            // The relay's lock is open for writing, which keeps the kernel from mounting the whole
+            // read-only: no file is made or removed, as then.
+            DiskState::ReadOnly => self.set_immutable(true),
         }
     }
 
-    fn remount(&self, how: &str) {
-        let options = format!("remount,bind,{how}");
-        let mut mount = Command::new("mount");
-        assert!(run(mount.args(["-o", &options]).arg(self.dir())), "it mounts again");
+    fn set_immutable(&self, immutable: bool) {
+        let how = if immutable { "+i" } else { "-i" };
+        for spool in fs::read_dir(self.dir()).expect("it is there").flatten() {
+            if spool.path().is_dir() {
+                run(Command::new("chattr").arg(how).arg(spool.path()));
+            }
+        }
     }
 }
 
@@ -74,7 +79,11 @@ impl Drop for Disk {
     }
 }
 
+/// `mount` reads the list of all mounts, and misses some of it while another changes it.
+static MOUNTS: Mutex<()> = Mutex::new(());
+
 fn run(command: &mut Command) -> bool {
+    let _one = MOUNTS.lock().unwrap_or_else(PoisonError::into_inner);
     let command = command.stdin(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

@@ -8,6 +8,7 @@ use crate::metrics::Backend;
 use crate::queue::{self, Limits, bounded};
 use crate::stop::Stopper;
 use crate::write::{Answer, Api, Client};
+use bytes::Bytes;
 use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};

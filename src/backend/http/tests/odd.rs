@@ -2,6 +2,7 @@
 
 use super::kept::keeping;
 use super::*;
+use bytes::Bytes;
 
 /// A backend that answers the writes whose body starts with `a` with `odd`, and takes others.
 fn odd_to_a(odd: &'static str) -> (SocketAddr, Requests<Request>) {
