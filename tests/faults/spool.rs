@@ -150,10 +150,10 @@ impl Damage {
                     at += 1;
                 }
                 bytes.truncate(at);
-                vec![at..end]
+                std::iter::once(at..end).collect()
             }
             How::Append => {
-                bytes.extend((0..numbers.within(1, 100)).map(|_| (numbers.next() >> 9) as u8));
+                bytes.extend((0..numbers.within(1, 100)).map(|_| numbers.next().to_le_bytes()[3]));
                 vec![]
             }
         }

@@ -1,8 +1,8 @@
 //! What is around the relay besides its backends: the names of hosts, the clock, and the disk.
 //!
-//! All are the relay's alone: it runs in a mount namespace with a resolver of its own, with a library
-//! that moves its clock, or with its spool on a small file system. What that takes and is not there is said, as for the real parts
-//! of the end-to-end tests.
+//! All are the relay's alone: it runs in a mount namespace with a resolver of its own, with a
+//! library that moves its clock, or with its spool on a small file system. What that takes and is
+//! not there is said, as for the real parts of the end-to-end tests.
 
 mod clock;
 mod disk;

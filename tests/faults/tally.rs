@@ -32,7 +32,8 @@ pub(crate) struct Tally {
     /// Files of spools that were damaged, and lines that may be gone with them.
     pub(crate) damaged: usize,
     pub(crate) damaged_lines: usize,
-    /// Lines that were dropped from spools, for want of room, for their age, and as the disk failed.
+    /// Lines that were dropped from spools, for want of room, for their age, and
+    /// as the disk failed.
     pub(crate) spool_full: u64,
     pub(crate) spool_aged: u64,
     pub(crate) spool_failed: u64,
