@@ -32,10 +32,12 @@
 //!   relay ends with success and without an error in its log.
 //!
 //! A backlog in memory alone ends with SIGKILL: of a life that ended so, order, repeats and
-//! stamps are judged, and that every backend without a fault in it has what `ack = "all"` acknowledged.
+//! stamps are judged, and that every backend without a fault in it has what `ack = "all"`
+//! acknowledged.
 //!
 //! With a spool, more is claimed (`judge/spooled`): whatever SIGTERM and SIGKILL leave is there
-//! after the next start. Nothing that is acknowledged is missing but what the books count, and the lines
+//! after the next start. Nothing that is acknowledged is missing but what the books count, and
+//! the lines
 //! of records that were damaged on disk (`spool`). A line
 //! comes again in a later life if the backend had not told of it, if its request was one of the
 //! few in flight, or if its write had been cut. With `fsync` of "interval" and "never" too: the
