@@ -2,7 +2,7 @@
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
 //! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `prom`,
-//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits),
+//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits), `budget`,
 //! `query`, `points` (lines to a batch), `ack` (how many backends are enough), `refusal`, `answer`
 //! and `shared` (what the threads of a listener share). Knows nothing of backends but the queues of
 //! the fan-out, and whom to give a command.
@@ -11,6 +11,7 @@ mod ack;
 mod admin;
 mod answer;
 mod body;
+mod budget;
 mod connection;
 mod health;
 mod metrics;
@@ -26,7 +27,7 @@ mod status;
 mod watch;
 mod write;
 
-pub use body::Budget;
+pub use budget::Budget;
 pub(crate) use connection::bytes_max as connection_bytes_max;
 pub use shared::Shared;
 
