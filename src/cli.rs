@@ -7,13 +7,14 @@ use std::path::PathBuf;
 
 /// What `-h` prints.
 pub const USAGE: &str = "\
-Usage: ringrelay -config FILE [-v]
+Usage: ringrelay -config FILE [-v] [-log-format FORMAT]
 
-  -config FILE  the configuration to run
-  -check        check the configuration, print what it would run, and exit
-  -v            log requests
-  -version      print the version and exit
-  -h, -help     print this and exit
+  -config FILE        the configuration to run
+  -check              check the configuration, print what it would run, and exit
+  -v                  log requests
+  -log-format FORMAT  text (the default) or json
+  -version            print the version and exit
+  -h, -help           print this and exit
 
 Two dashes work as well as one, and -config=FILE as well as -config FILE.
 ";
@@ -27,6 +28,8 @@ pub enum Command {
         config: PathBuf,
         /// `-v`.
         verbose: bool,
+        /// `-log-format`.
+        log: LogFormat,
     },
     /// `-check`: print what would be run.
     Check {
@@ -39,6 +42,16 @@ pub enum Command {
     Help,
 }
 
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object.
+    Json,
+}
+
 /// What is wrong with the command line, with the remedy.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UsageError {
@@ -49,8 +62,11 @@ pub enum UsageError {
     #[error("{0} is no option (-h shows all options)")]
     Unknown(String),
     /// A flag at the end whose value is missing.
-    #[error("{0} needs a value: {0} FILE")]
-    NoValue(String),
+    #[error("{0} needs a value: {0} {1}")]
+    NoValue(String, &'static str),
+    /// A `-log-format` that does not exist.
+    #[error("-log-format={0} is no format: give text or json")]
+    NoFormat(String),
     /// A switch with a value that is neither true nor false.
     #[error("{flag}={value} is neither true nor false: write {flag}")]
     NotBoolean {
@@ -79,6 +95,7 @@ impl UsageError {
 struct Flags {
     config: OsString,
     verbose: bool,
+    log: LogFormat,
     check: bool,
     version: bool,
 }
@@ -111,7 +128,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             b"config" => {
                 let value = value.map(|value| OsStr::from_bytes(value).to_owned());
                 flags.config =
-                    value.or_else(|| arguments.next()).ok_or(UsageError::NoValue(typed))?;
+                    value.or_else(|| arguments.next()).ok_or(UsageError::NoValue(typed, "FILE"))?;
+            }
+            b"log-format" => {
+                let value = value.map(|value| OsStr::from_bytes(value).to_owned());
+                let value = value.or_else(|| arguments.next());
+                flags.log = format(&value.ok_or(UsageError::NoValue(typed, "FORMAT"))?)?;
             }
             b"v" => flags.verbose = switch(typed, value)?,
             b"check" => flags.check = switch(typed, value)?,
@@ -133,8 +155,16 @@ impl Flags {
         } else if self.check {
             Ok(Command::Check { config })
         } else {
-            Ok(Command::Run { config, verbose: self.verbose })
+            Ok(Command::Run { config, verbose: self.verbose, log: self.log })
         }
+    }
+}
+
+fn format(value: &OsStr) -> Result<LogFormat, UsageError> {
+    match value.as_bytes() {
+        b"text" => Ok(LogFormat::Text),
+        b"json" => Ok(LogFormat::Json),
+        _ => Err(UsageError::NoFormat(value.to_string_lossy().into_owned())),
     }
 }
 
@@ -160,7 +190,7 @@ mod tests {
     }
 
     fn run(config: &str, verbose: bool) -> Command {
-        Command::Run { config: config.into(), verbose }
+        Command::Run { config: config.into(), verbose, log: LogFormat::Text }
     }
 
     #[test]
@@ -175,6 +205,11 @@ mod tests {
         assert_eq!(read("-config -v"), Ok(run("-v", false)), "as in Go, it is the file's name");
         assert_eq!(read("-config f -check"), Ok(Command::Check { config: "f".into() }));
         assert_eq!(read("-check=F -config f"), Ok(run("f", false)));
+        for line in ["-config f -log-format json", "--log-format=json -config f"] {
+            let json = Command::Run { config: "f".into(), verbose: false, log: LogFormat::Json };
+            assert_eq!(read(line), Ok(json), "{line}");
+        }
+        assert_eq!(read("-config f -log-format=text"), Ok(run("f", false)));
         assert_eq!(read("-version"), Ok(Command::Version));
         for line in ["-h", "--help", "-config f -help"] {
             assert_eq!(read(line), Ok(Command::Help), "{line}");
@@ -186,7 +221,8 @@ mod tests {
         let path = OsString::from_vec(b"/etc/\xff".to_vec());
         let mut joined = OsString::from("-config=");
         joined.push(&path);
-        let expected = Command::Run { config: path.clone().into(), verbose: false };
+        let expected =
+            Command::Run { config: path.clone().into(), verbose: false, log: LogFormat::Text };
         assert_eq!(parse([joined]), Ok(expected.clone()));
         assert_eq!(parse(["-config".into(), path]), Ok(expected));
     }
@@ -199,6 +235,8 @@ mod tests {
             ("-check", 1, "no configuration file"),
             ("-config=", 1, "no configuration file"),
             ("-config", 2, "-config needs a value: -config FILE"),
+            ("-config f -log-format", 2, "-log-format needs a value: -log-format FORMAT"),
+            ("-config f -log-format=xml", 2, "-log-format=xml is no format: give text or json"),
             ("-confg f", 2, "-confg is no option"),
             ("---config f", 2, "--config is no option"),
             ("-v=maybe -config f", 2, "-v=maybe is neither true nor false"),
@@ -214,7 +252,9 @@ mod tests {
 
     #[test]
     fn the_usage_names_every_option() {
-        for option in ["-config FILE", "-check", "-v ", "-version", "-h, -help"] {
+        for option in
+            ["-config FILE", "-check", "-v ", "-log-format FORMAT", "-version", "-h, -help"]
+        {
             assert!(USAGE.contains(&format!("\n  {option}")), "{option}");
         }
     }

@@ -15,10 +15,7 @@ use crate::timestamp::Precision;
 use crate::write::{Answer, Api, Client, Destination, Write};
 use share::Shares;
 use std::fmt::Debug;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// A transport that may be used past the queue, on the front's own thread.
@@ -29,26 +26,6 @@ pub trait Direct: Debug + Send + Sync {
     /// Sends and counts `write` if that can be done at once, without waiting for anything;
     /// answers whether it was. The caller has made sure that nothing is queued before it.
     fn try_send(&self, write: &Write) -> bool;
-}
-
-/// Opens ways to a backend past its queue.
-pub trait Opener: Debug + Send + Sync {
-    /// A way for the calling thread, within its runtime.
-    fn open(&self) -> Rc<dyn Way>;
-}
-
-/// One front thread's own way to a backend, past the queue: waking the sender thread, and being
-/// woken by it, costs more than a request.
-pub trait Way: Debug {
-    /// Takes, counts and settles `write` if nothing is owed to the backend; gives it back if it is
-    /// to go through the queue.
-    ///
-    /// # Errors
-    /// Never: the `Err` is the way back.
-    fn carry(&self, write: Write) -> Result<(), Write>;
-
-    /// Ends once what was carried is settled, at `deadline` at the latest.
-    fn close(&self, deadline: Instant) -> Pin<Box<dyn Future<Output = ()> + '_>>;
 }
 
 /// How a batch that nobody waits for is handed on.
@@ -75,8 +52,6 @@ pub struct Output {
     pub metrics: Arc<metrics::Backend>,
     /// The way past the queue, if the transport has one.
     pub direct: Option<Arc<dyn Direct>>,
-    /// The ways past the queue for fronts that run tasks, if the transport has any.
-    pub ways: Option<Arc<dyn Opener>>,
     /// Which points it gets; `None` is all.
     pub filter: Option<Arc<Filter>>,
     /// The write API that it speaks; of no account by UDP.
@@ -148,20 +123,9 @@ impl Fanout {
         Answers { asked, receiver }
     }
 
-    /// This thread's ways past the queues, for [`offer_for_client`](Self::offer_for_client).
-    #[must_use]
-    pub fn open_ways(&self) -> Ways {
-        Ways(self.outputs.iter().map(|output| Some(output.ways.as_ref()?.open())).collect())
-    }
-
     /// Offers a client's batch to every backend that takes lines and gets any of these.
     #[must_use]
-    pub fn offer_for_client(
-        &self,
-        ways: &Ways,
-        batch: &Arc<Batch>,
-        parameters: &Parameters,
-    ) -> Answers {
+    pub fn offer_for_client(&self, batch: &Arc<Batch>, parameters: &Parameters) -> Answers {
         let (sender, receiver) = mpsc::channel(self.outputs.len().max(1));
         let mut shares = Shares::new(batch, parameters.precision());
         let mut destinations = Destinations::new(parameters);
@@ -170,21 +134,13 @@ impl Fanout {
         for (index, output) in self.outputs.iter().enumerate().filter(|(_, o)| takes(o)) {
             let Some(batch) = shares.get(output) else { continue };
             asked += 1;
-            let write = Write {
+            output.push(Write {
                 batch,
                 destination: destinations.get(&output.dialect),
                 client: Some(Client { output: index, answers: sender.clone() }),
-            };
-            let way = ways.0.get(index).and_then(Option::as_ref);
-            let left = match way {
-                Some(way) => way.carry(write),
-                None => Err(write),
-            };
-            if let Err(write) = left {
-                output.push(write);
-                output.queue.wake();
-            }
+            });
         }
+        self.wake();
         Answers { asked, receiver }
     }
 
@@ -192,19 +148,6 @@ impl Fanout {
     #[must_use]
     pub fn dialect(&self, output: usize) -> Option<&Dialect> {
         self.outputs.get(output).map(|output| &output.dialect)
-    }
-}
-
-/// The ways of one front thread past the queues, by output; none for those without one.
-#[derive(Debug, Default)]
-pub struct Ways(Vec<Option<Rc<dyn Way>>>);
-
-impl Ways {
-    /// Closes all of them, each at `deadline` at the latest.
-    pub async fn close(&self, deadline: Instant) {
-        for way in self.0.iter().flatten() {
-            way.close(deadline).await;
-        }
     }
 }
 

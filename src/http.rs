@@ -3,7 +3,7 @@
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
 //! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `prom`,
 //! `ping`, `ready`, `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits),
-//! `query`, `points` (lines to a batch), `ack` (how many backends are enough), `refusal`, `answer`
+//! `budget`, `query`, `points` (lines to a batch), `ack` (how many backends are enough), `refusal`, `answer`
 //! and `shared` (what the threads of a listener share). Knows nothing of backends but the queues of
 //! the fan-out, and whom to give a command.
 
@@ -11,7 +11,9 @@ mod ack;
 mod admin;
 mod answer;
 mod body;
+mod budget;
 mod connection;
+mod door;
 mod health;
 mod metrics;
 mod ping;
@@ -26,12 +28,12 @@ mod status;
 mod watch;
 mod write;
 
-pub use body::Budget;
+pub use budget::Budget;
 pub(crate) use connection::bytes_max as connection_bytes_max;
 pub use shared::Shared;
 
 use crate::config::{self, Target};
-use crate::fanout::{Fanout, Ways};
+use crate::fanout::Fanout;
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
 use crate::runtime;
 use crate::stop::Stop;
@@ -41,6 +43,7 @@ use crate::tls::Acceptor;
 use answer::{Answer, Form};
 use body::Coming;
 use crossbeam_utils::CachePadded;
+use door::Door;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::header::CONNECTION;
@@ -52,15 +55,17 @@ use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::JoinSet;
 use watch::Watch;
 
 /// One `[[http]]` listener as one thread serves it.
 #[derive(Debug)]
 pub struct Listener {
-    /// Bound and listening, one of several with `SO_REUSEPORT`.
+    /// Bound and listening, one of several with `SO_REUSEPORT`, or of several threads.
     pub socket: std::net::TcpListener,
+    /// The service manager has it too, and gives it to the next relay: it is not shut.
+    pub stays_open: bool,
     /// What was configured.
     pub config: Arc<config::HttpListener>,
     /// The queues of its backends.
@@ -76,6 +81,8 @@ pub struct Listener {
 pub struct Admin {
     /// Bound and listening.
     pub socket: std::net::TcpListener,
+    /// As in [`Listener`].
+    pub stays_open: bool,
     /// What `/metrics` shows.
     pub registry: Arc<Registry>,
     /// When the relay begins to stop, which `/ready` tells.
@@ -96,9 +103,10 @@ pub fn run(
     stop: &Stop,
 ) -> io::Result<()> {
     runtime::block_on(runtime, async {
-        let (mut accepting, mut sites) = (JoinSet::new(), Vec::new());
+        let mut accepting = JoinSet::new();
         let stamper = Rc::new(RefCell::new(Stamper::default()));
         for listener in listeners {
+            let stays_open = listener.stays_open;
             let (socket, front) = Front::new(listener, Rc::clone(&stamper), stop.clone());
             let (limits, places) =
                 (front.config.connections.clone(), Arc::clone(&front.shared.places));
@@ -109,15 +117,10 @@ pub fn run(
                 stopping: stop.clone(),
                 stop: stop.clone(),
             });
-            sites.push(Rc::clone(&site));
-            accepting.spawn_local(connection::accept(socket, site, places));
+            accepting.spawn_local(connection::accept(Door::new(socket, stays_open)?, site, places));
         }
         while let Some(ended) = accepting.join_next().await {
             ended.map_err(io::Error::other)??;
-        }
-        let deadline = stop.deadline().unwrap_or_else(Instant::now);
-        for front in sites.iter().filter_map(|site| site.front.as_ref()) {
-            front.ways.close(deadline).await;
         }
         Ok(())
     })
@@ -128,12 +131,12 @@ pub fn run(
 /// # Errors
 /// As [`run`].
 pub fn run_admin(runtime: &tokio_uring::Runtime, admin: Admin) -> io::Result<()> {
-    let Admin { socket, registry, stopping, stop } = admin;
+    let Admin { socket, stays_open, registry, stopping, stop } = admin;
     let limits = config::Connections::default();
     let places = Arc::new(Places::new(limits.open_max));
     runtime::block_on(runtime, async {
         let site = Rc::new(Site { registry, front: None, limits, stopping, stop });
-        connection::accept(socket, site, places).await
+        connection::accept(Door::new(socket, stays_open)?, site, places).await
     })
 }
 
@@ -157,7 +160,6 @@ struct Front {
     config: Arc<config::HttpListener>,
     fanout: Fanout,
     /// This thread's, past the queues of the fan-out.
-    ways: Ways,
     metrics: Arc<CachePadded<HttpWorker>>,
     shared: Shared,
     stamper: Rc<RefCell<Stamper>>,
@@ -172,11 +174,10 @@ impl Front {
         stamper: Rc<RefCell<Stamper>>,
         stop: Stop,
     ) -> (std::net::TcpListener, Self) {
-        let Listener { socket, config, fanout, metrics, shared } = listener;
+        let Listener { socket, stays_open: _, config, fanout, metrics, shared } = listener;
         // A write may wait for the request before it in its backend, then for its own.
         let answer_timeout = 2 * longest_timeout(&config) + Duration::from_secs(1);
-        let ways = fanout.open_ways();
-        (socket, Self { config, fanout, ways, metrics, shared, stamper, answer_timeout, stop })
+        (socket, Self { config, fanout, metrics, shared, stamper, answer_timeout, stop })
     }
 
     /// Counts a request against `rate-limit`; the 429 if it goes over.

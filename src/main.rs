@@ -1,9 +1,10 @@
 //! The `ringrelay` command: arguments, allocator, logging, configuration, signals, exit code.
 
-use crossbeam_channel::{Receiver, select};
-use ringrelay::cli::{self, Command, USAGE};
+use crossbeam_channel::{Receiver, never, select, tick};
+use ringrelay::cli::{self, Command, LogFormat, USAGE};
 use ringrelay::config::Config;
 use ringrelay::relay::Relay;
+use ringrelay::service::{self, passed::Passed};
 use ringrelay::signals;
 use ringrelay::sys;
 use std::io::{IsTerminal, Write};
@@ -19,7 +20,7 @@ const FAILED_TO_START: u8 = 2;
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Run { config, verbose }) => run(&config, verbose),
+        Ok(Command::Run { config, verbose, log }) => run(&config, verbose, log),
         Ok(Command::Check { config }) => check(&config),
         Ok(Command::Version) => print(&concat!("ringrelay ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help) => print(&USAGE.trim_end()),
@@ -27,10 +28,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: &Path, verbose: bool) -> ExitCode {
-    log_to_stderr(verbose);
+fn run(config: &Path, verbose: bool, log: LogFormat) -> ExitCode {
+    log_to_stderr(verbose, log);
     let config = match Config::load(config) {
         Ok(config) => config,
+        Err(error) => return fail(FAILED_TO_START, &error),
+    };
+    let passed = match Passed::take() {
+        Ok(passed) => passed,
         Err(error) => return fail(FAILED_TO_START, &error),
     };
     if let Err(error) = sys::raise_file_limit() {
@@ -43,7 +48,7 @@ fn run(config: &Path, verbose: bool) -> ExitCode {
             return fail(FAILED_TO_START, &error);
         }
     };
-    match Relay::start(config) {
+    match Relay::start(config, passed) {
         Ok(relay) => match serve(relay, &signals) {
             Ok(code) => code,
             Err(error) => fail(1, &format!("{error:#}")),
@@ -53,30 +58,50 @@ fn run(config: &Path, verbose: bool) -> ExitCode {
 }
 
 /// Runs until a signal says stop, or a thread that should not end did.
-fn serve(relay: Relay, signals: &Receiver<&'static str>) -> anyhow::Result<ExitCode> {
+fn serve(mut relay: Relay, signals: &Receiver<&'static str>) -> anyhow::Result<ExitCode> {
     tracing::info!("ready");
-    let mut code = ExitCode::SUCCESS;
-    select! {
-        recv(signals) -> signal => tracing::info!(signal = signal?, "stopping"),
-        recv(relay.ended()) -> ended => {
-            tracing::error!(ended = ?ended?, "a thread ended before its time: going down");
-            code = ExitCode::FAILURE;
+    service::ready("serving");
+    let (ended, mut silent) = (relay.ended(), Vec::new());
+    let watchdog = service::watchdog().map_or_else(never, tick);
+    let code = loop {
+        select! {
+            recv(signals) -> signal => {
+                tracing::info!(signal = signal?, "stopping");
+                break ExitCode::SUCCESS;
+            }
+            recv(ended) -> ended => {
+                tracing::error!(ended = ?ended?, "a thread ended before its time: going down");
+                break ExitCode::FAILURE;
+            }
+            recv(watchdog) -> _ => feed(&mut relay, &mut silent),
         }
-    }
+    };
+    service::stopping(relay.shutdown_timeout());
     let books = relay.stop();
     books.log();
     Ok(if books.close() { code } else { ExitCode::FAILURE })
 }
 
-fn log_to_stderr(verbose: bool) {
+/// Gives a sign of life, unless a thread does not.
+fn feed(relay: &mut Relay, before: &mut Vec<String>) {
+    let silent: Vec<_> = relay.silent().into_iter().map(str::to_owned).collect();
+    if silent.is_empty() {
+        service::alive();
+    } else if silent != *before {
+        tracing::error!(threads = ?silent, "no sign of life: the watchdog is not fed");
+    }
+    *before = silent;
+}
+
+fn log_to_stderr(verbose: bool, format: LogFormat) {
     let default = if verbose { "debug" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(colours).init(),
+        LogFormat::Json => log.json().init(),
+    }
 }
 
 fn check(config: &Path) -> ExitCode {

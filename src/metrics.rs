@@ -279,8 +279,8 @@ impl Drop {
     }
 }
 
-/// What is counted of one backend: by its sender thread, and by the fronts for what they offer, drop
-/// at the queue, or send by themselves.
+/// What is counted of one backend: by its sender thread, and by the fronts for what they offer,
+/// drop at the queue, or send by themselves.
 #[derive(Debug)]
 pub struct Backend {
     /// The listener's `name`.

@@ -72,12 +72,6 @@ impl Owed {
         self.backlog_lines.load(Ordering::Relaxed)
     }
 
-    /// Adds what a front sends past the queue.
-    pub fn owe(&self, bytes: u64, lines: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.lines.fetch_add(lines, Ordering::Relaxed);
-    }
-
     /// Takes off what the backend has settled: delivered or dropped, and counted as such.
     pub fn settle(&self, bytes: u64, lines: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -146,6 +140,17 @@ pub struct Sender<T> {
 pub struct Receiver<T> {
     channel: crossbeam_channel::Receiver<T>,
     shared: Arc<Shared>,
+}
+
+/// Ends the wait of a queue's receiver, whether there is something to take or not.
+#[derive(Debug)]
+pub struct Poke(Arc<Shared>);
+
+impl Poke {
+    /// Ends the current wait.
+    pub fn poke(&self) {
+        self.0.waker.wake();
+    }
 }
 
 /// Makes a queue within `limits`.
@@ -239,6 +244,11 @@ impl<T> Receiver<T> {
     /// and nothing is left.
     #[must_use]
     pub fn pop_blocking(&self) -> Option<T> {
+        self.pop_or(|| ())
+    }
+
+    /// As [`pop_blocking`](Self::pop_blocking), calling `woken` whenever a wait ends.
+    pub fn pop_or(&self, mut woken: impl FnMut()) -> Option<T> {
         if let Ok(item) = self.channel.try_recv() {
             return Some(item);
         }
@@ -249,7 +259,14 @@ impl<T> Receiver<T> {
                 Poll::Ready(item) => return item,
                 Poll::Pending => std::thread::park(),
             }
+            woken();
         }
+    }
+
+    /// What ends a wait from another thread.
+    #[must_use]
+    pub fn poke(&self) -> Poke {
+        Poke(Arc::clone(&self.shared))
     }
 
     fn poll_pop(&self, context: &mut Context<'_>) -> Poll<Option<T>> {
@@ -323,6 +340,21 @@ mod tests {
         assert_eq!((owed.bytes(), owed.queue_bytes(), owed.lines()), (20, 10, 2));
         owed.settle_kept(10, 1);
         assert_eq!((owed.bytes(), owed.lines(), owed.backlog_bytes()), (10, 1, 0));
+    }
+
+    #[test]
+    fn a_poke_ends_a_wait_without_an_item() {
+        let (push, pop) = bounded::<Item>(Limits { items_max: 1, bytes_max: 1 });
+        let poke = pop.poke();
+        let (tell, woken) = channel(1);
+        let popper = std::thread::spawn(move || pop.pop_or(|| _ = tell.try_send(())));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while woken.try_recv().is_err() {
+            assert!(std::time::Instant::now() < end, "the poke is not felt");
+            poke.poke();
+        }
+        drop(push);
+        assert_eq!(popper.join().expect("the popper does not panic"), None);
     }
 
     #[test]

@@ -18,17 +18,18 @@ use crate::batch::{BatchBuilder, Pool};
 use crate::config::{Config, HttpListener, Rate, Target, UdpListener};
 use crate::fanout::Hand;
 use crate::metrics::Registry;
+use crate::pulse::{Pulse, Pulses};
 use crate::rate_limit::{RateLimit, Share};
 use crate::ring::{ReceiveRing, Waker};
-use crate::runtime;
-use crate::stop::Stopper;
+use crate::service::passed::Passed;
+use crate::stop::{Stop, Stopper};
 use crate::timestamp::Stamper;
 use crate::{backend, http, sys, udp};
 use memory::Bounds;
 use plan::{Bound, HttpWay, Plan, Sender, Transport};
-use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub use threads::Ended;
@@ -47,6 +48,7 @@ fn rate_limit(rate: Rate) -> RateLimit {
 pub struct Relay {
     registry: Arc<Registry>,
     stopper: Stopper,
+    pulses: Pulses,
     wakers: Vec<Waker>,
     fronts: Threads,
     senders: Threads,
@@ -58,11 +60,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Binds everything, starts every thread, and answers once all of them are ready.
+    /// Binds everything that was not passed, starts every thread, and answers once all of them are
+    /// ready.
     ///
     /// # Errors
     /// The first thing that could not be had; nothing is left running then.
-    pub fn start(mut config: Config) -> Result<Self, StartError> {
+    pub fn start(mut config: Config, passed: Passed) -> Result<Self, StartError> {
         let (threads, shutdown_timeout) = (config.http_threads, config.shutdown_timeout);
         if let Some(limit) = sys::file_limit()
             && let Some(warning) = files::share(&mut config, limit)?
@@ -70,11 +73,12 @@ impl Relay {
             tracing::warn!("{warning}");
         }
         Bounds::of(&config).log();
-        let plan = Plan::make(config)?;
+        let plan = Plan::make(config, passed)?;
         let (tell, ended) = crossbeam_channel::unbounded();
         let mut relay = Self {
             registry: Arc::new(plan.registry),
             stopper: Stopper::default(),
+            pulses: Pulses::default(),
             wakers: Vec::new(),
             fronts: Threads::new(tell.clone()),
             senders: Threads::new(tell.clone()),
@@ -102,14 +106,18 @@ impl Relay {
             let stop = self.stopper.watch();
             let name = format!("out-{}", metrics.name);
             match transport {
-                Transport::Udp(transport) => self.senders.spawn(name, move || {
-                    backend::udp::run(&queue, &transport, &stop);
-                    Ok(())
-                })?,
+                Transport::Udp(transport) => {
+                    let (pulse, poke) = (self.pulses.pulse(), queue.poke());
+                    self.pulses.ask(name.clone(), pulse.answers(), move || poke.poke());
+                    self.senders.spawn(name, move || {
+                        backend::udp::run(&queue, &transport, &stop, &pulse);
+                        Ok(())
+                    })?;
+                }
                 Transport::Http(way) => {
-                    self.senders.spawn_with(name, make_runtime, move |runtime| {
-                        let HttpWay { target, commands, files, past } = *way;
-                        backend::http::run(&runtime, queue, commands, target, files, past, stop);
+                    self.senders.spawn_runtime(&mut self.pulses, name, move |runtime| {
+                        let HttpWay { target, commands, files } = *way;
+                        backend::http::run(&runtime, queue, commands, target, files, metrics, stop);
                         Ok(())
                     })?
                 }
@@ -122,7 +130,9 @@ impl Relay {
         &mut self,
         listeners: Vec<Bound<UdpSocket, UdpListener>>,
     ) -> Result<(), StartError> {
-        for (index, Bound { sockets, listener, fanout }) in listeners.into_iter().enumerate() {
+        for (index, Bound { sockets, passed, listener, fanout }) in
+            listeners.into_iter().enumerate()
+        {
             let limit = listener.line_rate.map(|rate| Arc::new(rate_limit(rate)));
             for (worker, socket) in sockets.into_iter().enumerate() {
                 let counters = Arc::clone(&self.registry.udp[index].workers[worker]);
@@ -134,10 +144,15 @@ impl Relay {
                     line_limit: limit.clone().map(Share::new),
                     metrics: counters,
                     stamper: Stamper::default(),
-                    kernel_drops_seen: 0,
+                    // Those of a passed socket were counted by the relays before this one.
+                    kernel_drops_seen: sys::kernel_drops(socket.as_fd()).unwrap_or_default(),
                 };
+                let ending = if passed { udp::Ending::Leave } else { udp::Ending::Shut };
                 let name = format!("udp-{}-{worker}", listener.name);
-                self.start_worker(name, worker, socket, intake, listener.batch_wait)?;
+                let make = move |ring, stop, pulse| {
+                    udp::Worker::new(ring, intake, listener.batch_wait, stop, pulse, ending)
+                };
+                self.start_worker(name, worker, socket, make)?;
             }
         }
         Ok(())
@@ -149,8 +164,7 @@ impl Relay {
         name: String,
         core: usize,
         socket: UdpSocket,
-        intake: udp::Intake,
-        batch_wait: Duration,
+        worker: impl FnOnce(ReceiveRing, Stop, Pulse) -> udp::Worker + Send + 'static,
     ) -> Result<(), StartError> {
         let stop = self.stopper.watch();
         let make = move || {
@@ -159,9 +173,13 @@ impl Relay {
             let waker = ring.waker();
             Ok((ring, waker))
         };
-        let waker = self.fronts.spawn_with(name, make, move |ring| {
-            udp::Worker::new(ring, intake, batch_wait, stop).run()
-        })?;
+        let pulse = self.pulses.pulse();
+        let answers = pulse.answers();
+        let waker = self
+            .fronts
+            .spawn_with(name.clone(), make, move |ring| worker(ring, stop, pulse).run())?;
+        let ends_wait = waker.clone();
+        self.pulses.ask(name, answers, move || drop(ends_wait.wake()));
         self.wakers.push(waker);
         Ok(())
     }
@@ -172,12 +190,17 @@ impl Relay {
         threads: usize,
     ) -> Result<(), StartError> {
         let mut shares: Vec<Vec<http::Listener>> = (0..threads).map(|_| Vec::new()).collect();
-        for (index, Bound { sockets, listener, fanout }) in listeners.into_iter().enumerate() {
+        for (index, Bound { sockets, passed, listener, fanout }) in
+            listeners.into_iter().enumerate()
+        {
             let shared = http::Shared::new(&listener);
             let listener = Arc::new(listener);
-            for (thread, socket) in sockets.into_iter().enumerate() {
+            for (place, socket) in sockets.into_iter().enumerate() {
+                // More sockets than threads were passed, or there is one for each.
+                let thread = place % threads;
                 shares[thread].push(http::Listener {
                     socket,
+                    stays_open: passed,
                     config: Arc::clone(&listener),
                     fanout: fanout.clone(),
                     metrics: Arc::clone(&self.registry.http[index].workers[thread]),
@@ -190,22 +213,24 @@ impl Relay {
                 continue;
             }
             let (registry, stop) = (Arc::clone(&self.registry), self.stopper.watch());
-            self.fronts.spawn_with(format!("http-{thread}"), make_runtime, move |runtime| {
+            let name = format!("http-{thread}");
+            self.fronts.spawn_runtime(&mut self.pulses, name, move |runtime| {
                 http::run(&runtime, listeners, &registry, &stop)
             })?;
         }
         Ok(())
     }
 
-    fn start_admin(&mut self, socket: Option<TcpListener>) -> Result<(), StartError> {
-        let Some(socket) = socket else { return Ok(()) };
+    fn start_admin(&mut self, socket: Option<(TcpListener, bool)>) -> Result<(), StartError> {
+        let Some((socket, stays_open)) = socket else { return Ok(()) };
         let admin = http::Admin {
             socket,
+            stays_open,
             stopping: self.stopper.watch(),
             stop: self.admin_stopper.watch(),
             registry: Arc::clone(&self.registry),
         };
-        self.admin.spawn_with("admin".to_owned(), make_runtime, move |runtime| {
+        self.admin.spawn_runtime(&mut self.pulses, "admin".to_owned(), move |runtime| {
             http::run_admin(&runtime, admin)
         })
     }
@@ -215,6 +240,17 @@ impl Relay {
     #[must_use]
     pub fn ended(&self) -> crossbeam_channel::Receiver<Ended> {
         self.ended.clone()
+    }
+
+    /// The threads that do not answer: nobody has heard of them since the last call.
+    pub fn silent(&mut self) -> Vec<&str> {
+        self.pulses.silent()
+    }
+
+    /// How long [`stop`](Self::stop) may take.
+    #[must_use]
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.shutdown_timeout
     }
 
     /// Every counter.
@@ -243,11 +279,6 @@ impl Relay {
         }
         Books::read(&self.registry)
     }
-}
-
-/// What an HTTP thread works with: its ring.
-fn make_runtime() -> io::Result<(tokio_uring::Runtime, ())> {
-    Ok((runtime::new()?, ()))
 }
 
 /// Where all UDP outputs of a listener share one `mtu`, batches are laid out for it.

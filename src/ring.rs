@@ -44,6 +44,8 @@ pub struct ReceiveRing {
     /// The kernel can wait for a minimum time (6.12 and newer).
     has_min_wait: bool,
     armed: bool,
+    /// No receive is to be armed again.
+    disarmed: bool,
 }
 
 /// Ends a wait of a [`ReceiveRing`] from another thread.
@@ -117,7 +119,9 @@ impl ReceiveRing {
         template.msg_namelen = NAME_BYTES;
         template.msg_controllen = CONTROL_BYTES;
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let mut this = Self { ring, buffers, template, socket, wake, has_min_wait, armed: false };
+        let (armed, disarmed) = (false, false);
+        let mut this =
+            Self { ring, buffers, template, socket, wake, has_min_wait, armed, disarmed };
         let poll = opcode::PollAdd::new(Fd(this.wake.as_raw_fd()), libc::POLLIN as u32);
         this.push(&poll.build().user_data(WAKE));
         Ok(this)
@@ -180,7 +184,7 @@ impl ReceiveRing {
     /// completions there were. The buffers used last are lent first: they are in the cache.
     pub fn drain(&mut self, lend: usize, mut each: impl FnMut(Event<'_>)) -> usize {
         let mut count = 0;
-        let Self { ring, buffers, template, armed, .. } = self;
+        let Self { ring, buffers, template, armed, disarmed, .. } = self;
         for completion in ring.completion() {
             if completion.user_data() != RECEIVE {
                 continue;
@@ -191,6 +195,7 @@ impl ReceiveRing {
             match (usize::try_from(completion.result()), id) {
                 (Ok(length), Some(id)) => tell(buffers.filled(id, length), template, &mut each),
                 (Ok(_), None) => each(malformed()),
+                (Err(_), _) if *disarmed && completion.result() == -libc::ECANCELED => {}
                 (Err(_), _) => each(failure(-completion.result())),
             }
             // A receive that failed may have used up a buffer as well.
@@ -202,8 +207,30 @@ impl ReceiveRing {
         count
     }
 
+    /// Receives no more. What the kernel has queued stays there, for whoever else has the socket;
+    /// what was received already comes with the next drains, while [`is_armed`](Self::is_armed).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn disarm(&mut self) -> io::Result<()> {
+        self.disarmed = true;
+        let deadline = Some(Timespec::new().sec(5));
+        let receive = CancelBuilder::user_data(RECEIVE);
+        match self.ring.submitter().register_sync_cancel(deadline, receive) {
+            // It ended by itself a moment ago.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Whether a receive is under way, or its end was not drained yet.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+
     fn arm(&mut self) {
-        if !self.armed {
+        if !self.armed && !self.disarmed {
             let receive = opcode::RecvMsgMulti::new(
                 Fd(self.socket.as_raw_fd()),
                 &raw const *self.template,
@@ -301,6 +328,28 @@ mod tests {
             assert_eq!(drain(&mut ring), [b"alone"]);
             assert!(started.elapsed() < FOREVER / 2, "{gather:?}: {:?}", started.elapsed());
         }
+    }
+
+    #[test]
+    fn disarmed_it_gives_what_it_received_and_leaves_the_rest_in_the_socket() {
+        let (mut ring, sender) = ring();
+        let other = ring.socket().try_clone().expect("a file descriptor is left");
+        sender.send(b"received").expect("loopback takes it");
+        ring.wait(1, Duration::ZERO, FOREVER).expect("the ring works");
+        ring.disarm().expect("the receive can be cancelled");
+        sender.send(b"left").expect("loopback takes it");
+        let mut seen = Vec::new();
+        while ring.is_armed() {
+            ring.wait(1, Duration::ZERO, Duration::from_millis(1)).expect("the ring works");
+            seen.extend(drain(&mut ring));
+        }
+        ring.wait(1, Duration::ZERO, Duration::from_millis(1)).expect("the ring works");
+        seen.extend(drain(&mut ring));
+        assert_eq!(seen, [b"received"]);
+        drop(ring);
+        let mut buffer = [0; 16];
+        let length = other.recv(&mut buffer).expect("the socket is open");
+        assert_eq!(&buffer[..length], b"left");
     }
 
     #[test]

@@ -72,6 +72,12 @@ impl Place {
     pub fn segment(self) -> u64 {
         self.segment
     }
+
+    /// How many lines it has; 0 for an opaque body.
+    #[must_use]
+    pub fn lines(self) -> u64 {
+        u64::from(self.lines)
+    }
 }
 
 /// Whether the owner has a record in memory too.

@@ -2,10 +2,15 @@
 //! `backend`, with the kernel's errors left for them to put into words. No ring here: see `ring`.
 #![expect(unsafe_code, reason = "socket options that no safe wrapper offers")]
 
+mod ready;
+
+pub use ready::ReadyListener;
+
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Connections that may wait for `accept`; the kernel caps it at `net.core.somaxconn`.
@@ -68,6 +73,27 @@ pub fn raise_file_limit() -> io::Result<()> {
 pub fn file_limit() -> Option<usize> {
     use rustix::process::{Resource, getrlimit};
     usize::try_from(getrlimit(Resource::Nofile).current?).ok()
+}
+
+/// The sockets that the service manager has passed to this process, each with the descriptor's
+/// number and its name. They can be had once; later there are none.
+///
+/// # Errors
+/// The service manager has said something else than it did.
+pub fn passed_sockets() -> io::Result<Vec<(RawFd, String, Socket)>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let passed = sd_notify::listen_fds_with_names()?;
+    Ok(passed
+        .map(|(fd, name)| {
+            // SAFETY: the service manager opened it for this process alone (`LISTEN_PID`), it is
+            // open (its flags were set just now), and only this call, once, makes an owner of it.
+            let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+            (fd, name, Socket::from(owned))
+        })
+        .collect())
 }
 
 /// Binds `count` UDP sockets to one address with `SO_REUSEPORT`; port 0 is chosen once.
@@ -170,6 +196,14 @@ pub fn set_read_buffer(socket: &UdpSocket, bytes: usize) -> io::Result<usize> {
     if set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, wanted).is_err() {
         set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, wanted)?;
     }
+    read_buffer(socket)
+}
+
+/// How many bytes of receive buffer a socket has.
+///
+/// # Errors
+/// The kernel's.
+pub fn read_buffer(socket: &UdpSocket) -> io::Result<usize> {
     // The kernel doubles what was asked to allow for its own bookkeeping (socket(7)).
     Ok(socket2::SockRef::from(socket).recv_buffer_size()? / 2)
 }

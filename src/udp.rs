@@ -11,6 +11,7 @@ use crate::batch::BatchBuilder;
 use crate::fanout::{Fanout, Hand};
 use crate::line::{Item, Lines, Run};
 use crate::metrics;
+use crate::pulse::Pulse;
 use crate::rate_limit::Share;
 use crate::ring::{Event, ReceiveRing, Received};
 use crate::stop::Stop;
@@ -31,6 +32,8 @@ const WANT_MAX: usize = RECEIVE_BUFFERS as usize / 2;
 const IDLE: Duration = Duration::from_millis(500);
 /// How long a stopping worker waits for the kernel to hand over what is queued.
 const LAST_LOOK: Duration = Duration::from_millis(1);
+/// A cancelled receive has ended by then; this only bounds a kernel that says nothing.
+const DISARMED: Duration = Duration::from_secs(1);
 
 /// One worker: made and run on its own thread.
 pub struct Worker {
@@ -38,6 +41,17 @@ pub struct Worker {
     intake: Intake,
     gather: Gather,
     stop: Stop,
+    pulse: Pulse,
+    ending: Ending,
+}
+
+/// What becomes of the socket when the worker stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is shut: what the kernel has queued is taken, what comes later is refused.
+    Shut,
+    /// The service manager has it too, and gives it to the next relay: what is queued stays.
+    Leave,
 }
 
 /// What one turn of the loop brought.
@@ -71,16 +85,26 @@ impl Worker {
     /// A worker over `ring`, handing lines to `intake`; a busy one lets datagrams gather for up
     /// to `batch_wait`.
     #[must_use]
-    pub fn new(ring: ReceiveRing, intake: Intake, batch_wait: Duration, stop: Stop) -> Self {
-        Self { ring, intake, gather: Gather::new(batch_wait, WANT_MAX), stop }
+    pub fn new(
+        ring: ReceiveRing,
+        intake: Intake,
+        batch_wait: Duration,
+        stop: Stop,
+        pulse: Pulse,
+        ending: Ending,
+    ) -> Self {
+        Self { ring, intake, gather: Gather::new(batch_wait, WANT_MAX), stop, pulse, ending }
     }
 
-    /// Receives until told to stop; then takes what the kernel has queued already, and ends.
+    /// Receives until told to stop; then takes what is its own already, and ends.
     ///
     /// # Errors
     /// The ring's: those after which no datagram can be received any more.
     pub fn run(mut self) -> io::Result<()> {
-        let ended = self.receive().and_then(|()| self.take_what_is_queued());
+        let ended = self.receive().and_then(|()| match self.ending {
+            Ending::Shut => self.take_what_is_queued(),
+            Ending::Leave => self.take_what_is_received(),
+        });
         // What was taken goes on to the backends, even if the ring has failed.
         self.intake.hand_over();
         self.intake.fanout.wake();
@@ -89,6 +113,7 @@ impl Worker {
 
     fn receive(&mut self) -> io::Result<()> {
         while !self.stop.requested() {
+            self.pulse.beat();
             let (want, wait) = (self.gather.want(), self.gather.wait());
             let Turn { waited, completions, bytes } =
                 self.turn(want, wait, self.intake.idle(wait))?;
@@ -120,6 +145,21 @@ impl Worker {
     /// Shuts the socket for new datagrams, and takes those that the kernel has queued already.
     fn take_what_is_queued(&mut self) -> io::Result<()> {
         sys::refuse_datagrams(self.ring.socket())?;
+        self.take_the_last()
+    }
+
+    /// Takes what the ring has received, and nothing more from the socket.
+    fn take_what_is_received(&mut self) -> io::Result<()> {
+        self.ring.disarm()?;
+        let give_up = Instant::now() + DISARMED;
+        while self.ring.is_armed() && Instant::now() < give_up {
+            self.turn(1, Duration::ZERO, LAST_LOOK)?;
+            self.intake.fanout.wake();
+        }
+        self.take_the_last()
+    }
+
+    fn take_the_last(&mut self) -> io::Result<()> {
         while self.turn(1, Duration::ZERO, LAST_LOOK)?.completions > 0 {
             self.intake.fanout.wake();
         }

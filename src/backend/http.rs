@@ -21,15 +21,11 @@ mod held;
 mod keep;
 mod land;
 mod lanes;
-mod past;
 mod send;
 mod spooled;
 mod turn;
-mod way;
 
 pub use files::{Files, FilesError};
-pub use past::Past;
-pub use way::Opener;
 
 use super::Outcome;
 use crate::backoff::Backoff;
@@ -42,7 +38,6 @@ use crate::stop::Stop;
 use crate::sys;
 use crate::write::{Destination, Write};
 use backlog::Backlog;
-use bytes::Bytes;
 use classify::{Failure, Reply};
 use commands::Commands;
 use dead_letters::DeadLetterFile;
@@ -53,7 +48,7 @@ use lanes::Lanes;
 use send::Transport;
 use spooled::{Commit, Spooled};
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -79,14 +74,14 @@ pub fn run(
     commands: mpsc::Receiver<Command>,
     target: HttpTarget,
     files: Files,
-    past: Arc<Past>,
+    metrics: Arc<metrics::Backend>,
     stop: Stop,
 ) {
     runtime::block_on(runtime, async {
         let (open, mut closed) = mpsc::channel(1);
         let transport = Rc::new(Transport::new(target.clone(), open));
         let commands = Commands::new(commands, Rc::clone(&transport));
-        let sender = Sender::new(queue, commands, target, transport, files, past);
+        let sender = Sender::new(queue, commands, target, transport, files, metrics);
         sender.send_all(stop).await;
         // Nothing is ever sent: this waits until all connections' tasks have ended.
         drop(timeout(CLOSE_TIMEOUT, closed.recv()).await);
@@ -99,9 +94,6 @@ const FRONTS_TIMEOUT: Duration = Duration::from_secs(1);
 struct Sender {
     queue: Receiver<Write>,
     queue_open: bool,
-    past: Arc<Past>,
-    /// What waits for a flight past the queue to end, all to its place.
-    behind: VecDeque<Write>,
     /// When the queue was closed.
     hurried: Option<Instant>,
     commands: Commands,
@@ -122,8 +114,6 @@ struct Sender {
     ailments: HashMap<Arc<Destination>, Ailment>,
     /// A new one, to be copied.
     backoff: Backoff,
-    /// What the backend said to the write that one in flight goes past.
-    suspicion: Option<(String, Bytes)>,
     dead_letters: Option<DeadLetterFile>,
     health: Health,
     refusals: Sampler,
@@ -147,9 +137,8 @@ impl Sender {
         target: HttpTarget,
         transport: Rc<Transport>,
         files: Files,
-        past: Arc<Past>,
+        metrics: Arc<metrics::Backend>,
     ) -> Self {
-        let metrics = Arc::clone(&past.metrics);
         let Files { dead_letters, spool } = files;
         let spool = spool.map(|(spool, fsync)| Spooled::new(spool, fsync, Arc::clone(&metrics)));
         let backlog = target.backlog.as_ref();
@@ -158,8 +147,6 @@ impl Sender {
         Self {
             queue,
             queue_open: true,
-            past,
-            behind: VecDeque::new(),
             hurried: None,
             commands,
             lanes: Lanes::new(Held::request_bytes, Held::merges),
@@ -173,7 +160,6 @@ impl Sender {
             was_down: Duration::ZERO,
             ailments: HashMap::new(),
             backoff: Backoff::new(delay_max),
-            suspicion: None,
             dead_letters,
             health: Health::default(),
             refusals: Sampler::default(),
@@ -183,7 +169,6 @@ impl Sender {
     }
 
     async fn send_all(mut self, mut stop: Stop) {
-        self.allow_past(false);
         loop {
             self.take_waiting().await;
             self.read_back();
@@ -214,7 +199,6 @@ impl Sender {
                         spool.committed(commit, ended);
                     }
                 }
-                () = self.past.changed() => {}
                 () = sleep_until(next_try), if next_try.is_some() => {}
                 () = sleep_until(next_tick), if next_tick.is_some() => {}
             }
@@ -224,7 +208,6 @@ impl Sender {
 
     /// Takes what waits in the queue, so that it is merged.
     async fn take_waiting(&mut self) {
-        self.take_past();
         for _ in 0..POPS_MAX {
             match self.queue.try_pop() {
                 Ok(write) => self.push(write),
@@ -237,18 +220,9 @@ impl Sender {
     }
 
     fn push(&mut self, write: Write) {
-        self.take_past();
         let place = Arc::new(write.destination.place());
-        if self.past.holds(&place) {
-            self.behind.push_back(write);
-        } else {
-            self.enter(&place, write);
-        }
-    }
-
-    fn enter(&mut self, place: &Arc<Destination>, write: Write) {
-        if let Some(held) = self.keep_new(place, Held::new(write)) {
-            self.lanes.push(place, held);
+        if let Some(held) = self.keep_new(&place, Held::new(write)) {
+            self.lanes.push(&place, held);
         }
     }
 
@@ -258,7 +232,7 @@ impl Sender {
         // What fronts push meanwhile came after the command. What comes from the queue does not
         // pass the backlog, which would tell its clients that it is kept.
         let queued = (0..self.queue.waiting()).map_while(|_| self.queue.try_pop().ok());
-        waiting.extend(self.behind.drain(..).chain(queued).map(Held::new));
+        waiting.extend(queued.map(Held::new));
         let mut flushed = Flushed::default();
         for held in waiting {
             flushed.writes += 1;
@@ -270,7 +244,6 @@ impl Sender {
         flushed.writes += writes;
         flushed.lines += lines;
         flushed.bytes += bytes;
-        self.suspicion = None;
         self.ailments.retain(|place, _| self.lanes.contains(place));
         self.publish();
         let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
@@ -291,15 +264,9 @@ impl Sender {
                 return self.start_next();
             }
         }
-        while self.lanes.is_ready() && self.may_start() {
+        while self.flights.len() < self.target.in_flight_max && self.lanes.is_ready() {
             self.start_next();
         }
-    }
-
-    /// Whether one request more may be in flight; one of a front counts.
-    fn may_start(&self) -> bool {
-        let room = self.target.in_flight_max.saturating_sub(self.flights.len());
-        room > 1 || room == 1 && !self.past.is_flying()
     }
 
     fn start_next(&mut self) {
@@ -330,7 +297,7 @@ impl Sender {
             Some(outage) if !self.flights.is_empty() => None,
             Some(outage) if self.lanes.is_ready() => Some(outage.until),
             Some(outage) => wake.map(|wake| wake.max(outage.until)),
-            None => wake.filter(|_| self.may_start()),
+            None => wake.filter(|_| self.flights.len() < self.target.in_flight_max),
         }
     }
 

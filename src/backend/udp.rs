@@ -10,6 +10,7 @@ use crate::batch::{Batch, Segments};
 use crate::config::UdpTarget;
 use crate::fanout::Direct;
 use crate::metrics::{self, Drop};
+use crate::pulse::Pulse;
 use crate::queue::{Receiver, Weigh};
 use crate::ring::cmsg;
 use crate::stop::Stop;
@@ -85,14 +86,18 @@ impl Direct for Transport {
 
 /// Sends everything that comes through `queue` until the fronts are gone, or until the drain
 /// deadline: what is left then is dropped and counted. The body of a thread `out-<backend>`.
-pub fn run(queue: &Receiver<Write>, transport: &Transport, stop: &Stop) {
-    transport.lock().connect();
-    while let Some(write) = queue.pop_blocking() {
+pub fn run(queue: &Receiver<Write>, transport: &Transport, stop: &Stop, pulse: &Pulse) {
+    // The system's resolver may take its time.
+    pulse.away(|| transport.lock().connect());
+    while let Some(write) = queue.pop_or(|| pulse.beat()) {
+        pulse.beat();
         let mut backend = transport.lock();
         if stop.deadline().is_some_and(|deadline| Instant::now() > deadline) {
             backend.metrics.drop_lines(Drop::Shutdown, write.lines());
         } else {
-            backend.connect();
+            if backend.wants_socket() {
+                pulse.away(|| backend.connect());
+            }
             backend.send(&write);
         }
         queue.owed().settle(write.bytes(), write.lines());
@@ -154,12 +159,16 @@ impl Backend {
         }
     }
 
+    /// Whether it is time for a new socket.
+    fn wants_socket(&self) -> bool {
+        let works = self.socket.as_ref().is_some_and(|connected| !connected.broken);
+        !works && self.tried.is_none_or(|tried| tried.elapsed() >= RETRY)
+    }
+
     /// Connects if that was not done, or again if what is there is broken; that one is used for
     /// as long as there is no better.
     fn connect(&mut self) {
-        let works = self.socket.as_ref().is_some_and(|connected| !connected.broken);
-        let too_soon = self.tried.is_some_and(|tried| tried.elapsed() < RETRY);
-        if works || too_soon {
+        if !self.wants_socket() {
             return;
         }
         let failed_before = self.tried.replace(Instant::now()).is_some();

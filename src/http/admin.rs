@@ -1,6 +1,7 @@
 //! `/admin`: a query to every backend. `/admin/flush`: drop what waits for every backend.
 //!
-//! Both are for the addresses of `admin-allow` alone.
+//! Both are for the addresses of `admin-allow` alone, and not for web pages that a browser there
+//! shows.
 
 use super::Front;
 use super::answer::{self, Answer, Form};
@@ -8,7 +9,7 @@ use super::body::{self, Coming};
 use crate::config::Target;
 use crate::control::{Asked, Command, Query, Told};
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -153,7 +154,15 @@ fn refusal(front: &Front, head: &Parts, peer: IpAddr) -> Option<Answer> {
         let why = format!("{peer} may not do this: add it to admin-allow");
         return Some(answer::error(StatusCode::FORBIDDEN, &why));
     }
-    (head.method != Method::POST).then(|| answer::method_not_allowed("POST"))
+    if head.method != Method::POST {
+        return Some(answer::method_not_allowed("POST"));
+    }
+    // Set by browsers alone. The relay has no pages, so a page of somebody else's is behind it,
+    // whatever host it names: a name may be made to point here.
+    head.headers.contains_key(ORIGIN).then(|| {
+        let why = "a request with an Origin comes from a web page, which may not do this";
+        answer::error(StatusCode::FORBIDDEN, why)
+    })
 }
 
 #[cfg(test)]

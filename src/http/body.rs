@@ -5,6 +5,7 @@
 //! Does not look at what a body says.
 
 use super::answer::{Answer, Form};
+use super::budget::{Budget, Listed};
 use super::watch::Watch;
 use flate2::bufread::MultiGzDecoder;
 use http_body_util::BodyExt;
@@ -15,53 +16,17 @@ use hyper::http::HeaderValue;
 use std::cell::Cell;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A body of which nothing comes for this long is given up.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long, and how often, a body looks for the room that another one is about to give back.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 /// The first allocation of a body; it doubles from there.
 const FIRST_BYTES: usize = 4 * 1024;
 /// How much is inflated before other requests of the thread get their turn.
 const INFLATE_BYTES: usize = 64 * 1024;
-
-/// What all bodies of one listener may hold together.
-#[derive(Debug)]
-pub struct Budget {
-    bytes_max: usize,
-    held: AtomicUsize,
-}
-
-impl Budget {
-    /// A budget of `bytes_max` bytes, none of it used.
-    #[must_use]
-    pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, held: AtomicUsize::new(0) }
-    }
-
-    pub(super) fn bytes_max(&self) -> usize {
-        self.bytes_max
-    }
-
-    /// Bytes held now.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.bytes_max;
-        if !fits {
-            self.give(bytes);
-        }
-        fits
-    }
-
-    fn give(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
 
 /// Why a body was not read.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,6 +35,8 @@ pub(super) enum Unreadable {
     TooLarge(usize),
     /// The listener's budget is used up by other bodies.
     Busy,
+    /// It hardly got on while others needed its room.
+    Slow,
     /// Nothing came for too long.
     Stalled,
     /// The connection ended before the body did, or its framing is broken.
@@ -87,7 +54,10 @@ impl Unreadable {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 &format!("the body is larger than {limit} bytes: send it in smaller parts"),
             ),
-            Self::Busy => busy(form),
+            Self::Busy => busy(form, "too many request bodies are being read: try again"),
+            Self::Slow => {
+                busy(form, "the body came too slowly, and others need its room: try again")
+            }
             Self::Stalled => form.error(
                 StatusCode::BAD_REQUEST,
                 &format!("the body stopped: nothing came for {} s", IDLE_MAX.as_secs()),
@@ -106,11 +76,8 @@ impl Unreadable {
     }
 }
 
-fn busy(form: Form) -> Answer {
-    let mut answer = form.error(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "too many request bodies are being read: try again",
-    );
+fn busy(form: Form, why: &str) -> Answer {
+    let mut answer = form.error(StatusCode::SERVICE_UNAVAILABLE, why);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
 }
@@ -138,12 +105,13 @@ impl Held {
             let grow = needed.max(doubled) - self.bytes.len();
             let charge = self.bytes.len() + grow - before;
             if !self.budget.take(charge) {
+                self.budget.make_room();
                 return Err(Unreadable::Busy);
             }
             self.bytes.reserve_exact(grow);
             // The allocator may give more than was asked for: what is charged is what is freed.
             let more = self.bytes.capacity() - before - charge;
-            self.budget.held.fetch_add(more, Ordering::Relaxed);
+            self.budget.charge(more);
         }
         self.bytes.extend_from_slice(bytes);
         Ok(())
@@ -219,9 +187,14 @@ pub(super) async fn read_as_sent(
     }
     // One more, for the newline that the last line may lack.
     let expected = announced.and_then(|bytes| usize::try_from(bytes).ok()).map(|n| n + 1);
-    let mut held = Held::new(budget, expected);
+    let (mut held, mut listed) = (Held::new(budget, expected), None::<Listed>);
     loop {
-        let frame = match tokio::time::timeout(IDLE_MAX, body.body.frame()).await {
+        let came = tokio::select! {
+            biased;
+            came = tokio::time::timeout(IDLE_MAX, body.body.frame()) => came,
+            () = gives_way(listed.as_ref()) => return Err(Unreadable::Slow),
+        };
+        let frame = match came {
             Err(_) => return Err(Unreadable::Stalled),
             Ok(None) => {
                 body.whole.set(true);
@@ -234,9 +207,39 @@ pub(super) async fn read_as_sent(
         if held.bytes().len() + data.len() > bytes_max {
             return Err(Unreadable::TooLarge(bytes_max));
         }
-        held.push(data)?;
+        grow(&mut held, data).await?;
+        if body.body.is_end_stream() {
+            continue;
+        }
+        match &mut listed {
+            Some(listed) => listed.came(held.bytes().len()),
+            None => listed = Some(Listed::new(budget, held.bytes().len())),
+        }
     }
     Ok(held)
+}
+
+async fn gives_way(listed: Option<&Listed>) {
+    match listed {
+        Some(listed) => listed.gives_way().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Adds bytes to a body, if they fit or another body gives way to them soon.
+async fn grow(held: &mut Held, bytes: &[u8]) -> Result<(), Unreadable> {
+    let mut until = None;
+    loop {
+        match held.push(bytes) {
+            Err(Unreadable::Busy) => {}
+            pushed => return pushed,
+        }
+        let now = Instant::now();
+        if now >= *until.get_or_insert(now + ROOM_TIMEOUT) || !held.budget.make_room() {
+            return Err(Unreadable::Busy);
+        }
+        tokio::time::sleep(ROOM_PAUSE).await;
+    }
 }
 
 fn is_gzip(headers: &HeaderMap) -> Result<bool, Unreadable> {
@@ -263,7 +266,7 @@ async fn inflate(packed: &Held, bytes_max: usize) -> Result<Held, Unreadable> {
         if held.bytes().len() + n > bytes_max {
             return Err(Unreadable::TooLarge(bytes_max));
         }
-        held.push(&part[..n])?;
+        grow(&mut held, &part[..n]).await?;
         // The runtime starts others' I/O only when it waits for some itself: a plain yield would
         // not let them on.
         drop(tokio_uring::no_op().await);

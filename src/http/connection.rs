@@ -3,6 +3,7 @@
 //! Called by `http::run`, once per listening socket. An operation in flight is never dropped: its
 //! socket is shut down and it is waited for, so that no buffer is freed under the kernel.
 
+use super::door::Door;
 use super::places::Places;
 use super::watch::{Patience, Place, Watch, Watched, Watches};
 use super::{Front, Site};
@@ -17,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, Shutdown};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +26,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
-use tokio_uring::net::TcpListener;
 
 /// Bytes that hyper gathers of a body before it hands them on. An idle connection may keep them.
 const BUFFER_BYTES_MAX: usize = 32 * 1024;
@@ -49,31 +49,20 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Accepts and serves until a stop is requested, then until all connections are closed. `places`
 /// are the connections that may be open; more wait unserved.
-pub(super) async fn accept(
-    socket: std::net::TcpListener,
-    site: Rc<Site>,
-    places: Arc<Places>,
-) -> io::Result<()> {
-    // io_uring waits by itself; on a non-blocking socket it would answer EAGAIN instead.
-    socket.set_nonblocking(false)?;
-    let closer = socket.try_clone()?;
-    let listener = TcpListener::from_std(socket);
+pub(super) async fn accept(door: Door, site: Rc<Site>, places: Arc<Places>) -> io::Result<()> {
     let (mut stop, watches) = (site.stop.clone(), Rc::<Watches>::default());
     let mut open = JoinSet::new();
     let mut warned = None;
     while !stop.requested() {
-        let mut accepting = pin!(listener.accept());
         let accepted = loop {
             tokio::select! {
                 biased;
-                _ = stop.wait() => {
-                    refuse_connections(&closer);
-                    break accepting.await;
-                }
-                accepted = &mut accepting => break accepted,
+                _ = stop.wait() => break None,
+                accepted = door.next() => break Some(accepted),
                 () = places.asked() => places.obey(|| watches.make_room()),
             }
         };
+        let Some(accepted) = accepted else { break };
         match accepted {
             Ok((tcp, peer)) => {
                 site.count(|metrics| metrics.connections.add(1));
@@ -85,7 +74,6 @@ pub(super) async fn accept(
                 while open.try_join_next().is_some() {}
                 open.spawn_local(serve(socket, peer.ip(), Rc::clone(&site), watches.open(), room));
             }
-            Err(_) if stop.requested() => {}
             Err(error) => {
                 if warned.is_none_or(|warned: Instant| warned.elapsed() >= WARN_PAUSE) {
                     tracing::warn!(%error, "a connection could not be accepted; clients wait");
@@ -95,16 +83,9 @@ pub(super) async fn accept(
             }
         }
     }
-    refuse_connections(&closer);
+    door.close();
     while open.join_next().await.is_some() {}
     Ok(())
-}
-
-/// From now on clients are refused at once rather than left waiting in the kernel's queue.
-fn refuse_connections(listener: &std::net::TcpListener) {
-    if let Err(error) = socket2::SockRef::from(listener).shutdown(Shutdown::Both) {
-        tracing::debug!(%error, "the listener was shut down already");
-    }
 }
 
 /// Waits for a place. While there is none, connections that have waited longest for a request

@@ -3,7 +3,8 @@
 //! Called by the write endpoints. Pure. A body whose lines are all as they shall go out is sealed
 //! as the bytes that came in; from the first line on that is not, it is copied.
 
-use super::body::{Budget, Held, Unreadable};
+use super::body::{Held, Unreadable};
+use super::budget::Budget;
 use crate::batch::Batch;
 use crate::line::{Item, Line, Lines, Reason, Refused};
 use crate::timestamp::Precision;

@@ -1,7 +1,7 @@
 //! What the threads of one listener share: its bounds on bodies, connections and rates.
 
 use super::answer::{Answer, Form};
-use super::body::Budget;
+use super::budget::Budget;
 use super::places::Places;
 use crate::config::{HttpListener, Rate};
 use crate::rate_limit::RateLimit;

@@ -53,7 +53,7 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, form: 
         return too_many;
     }
     front.metrics.lines.add(points.lines);
-    let answers = front.fanout.offer_for_client(&front.ways, &batch, &parameters);
+    let answers = front.fanout.offer_for_client(&batch, &parameters);
     // The queues hold the bytes now; a client that waits must hold nothing more of them.
     drop((batch, parameters));
     settled(front, answers, form).await

@@ -2,13 +2,14 @@
 
 use super::StartError;
 use crate::backend;
-use crate::backend::http::{Files, FilesError, Opener, Past};
+use crate::backend::http::{Files, FilesError};
 use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
 use crate::control::{self, Command};
 use crate::dialect;
-use crate::fanout::{self, Direct, Fanout, Output};
+use crate::fanout::{Direct, Fanout, Output};
 use crate::metrics::{self, Registry};
 use crate::queue::{self, Limits, Receiver};
+use crate::service::passed::Passed;
 use crate::sys;
 use crate::timestamp::Precision;
 use crate::write::{Api, Destination, Write};
@@ -27,12 +28,15 @@ pub(super) struct Plan {
     pub(super) senders: Vec<Sender>,
     pub(super) udp: Vec<Bound<UdpSocket, UdpListener>>,
     pub(super) http: Vec<Bound<TcpListener, HttpListener>>,
-    pub(super) admin: Option<TcpListener>,
+    /// And whether it was passed.
+    pub(super) admin: Option<(TcpListener, bool)>,
 }
 
 /// A listener with its queues made and its sockets bound: one per thread.
 pub(super) struct Bound<Socket, Listener> {
     pub(super) sockets: Vec<Socket>,
+    /// By the service manager, which has them too.
+    pub(super) passed: bool,
     pub(super) listener: Listener,
     pub(super) fanout: Fanout,
 }
@@ -55,32 +59,46 @@ pub(super) struct HttpWay {
     pub(super) target: HttpTarget,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) files: Files,
-    pub(super) past: Arc<Past>,
 }
 
 impl Plan {
-    /// Makes the queues and binds the sockets of a whole configuration.
-    pub(super) fn make(config: Config) -> Result<Self, StartError> {
+    /// Makes the queues of a whole configuration, and binds the sockets that were not passed.
+    pub(super) fn make(config: Config, mut passed: Passed) -> Result<Self, StartError> {
         let mut plan = Self::default();
         plan.registry.started_s = sys::now_s();
         for listener in config.udp {
-            plan.bind_udp(listener)?;
+            let sockets = passed.udp(listener.bind);
+            plan.bind_udp(listener, sockets)?;
         }
         for listener in config.http {
-            plan.bind_http(listener, config.http_threads)?;
+            let sockets = passed.tcp(listener.bind);
+            plan.bind_http(listener, config.http_threads, sockets)?;
         }
         if let Some(address) = config.admin {
-            plan.bind_admin(address)?;
+            let sockets = passed.tcp(address);
+            plan.bind_admin(address, sockets)?;
         }
+        passed.all_claimed()?;
         Ok(plan)
     }
 
-    fn bind_udp(&mut self, listener: UdpListener) -> Result<(), StartError> {
+    fn bind_udp(
+        &mut self,
+        listener: UdpListener,
+        mut sockets: Vec<UdpSocket>,
+    ) -> Result<(), StartError> {
         let failed = |error| StartError::bind("udp", &listener.name, listener.bind, error);
-        let sockets = sys::bind_udp(listener.bind, listener.workers).map_err(failed)?;
+        let passed = !sockets.is_empty();
+        if passed {
+            tell_passed(&listener, sockets.len());
+        } else {
+            sockets = sys::bind_udp(listener.bind, listener.workers).map_err(failed)?;
+        }
         for socket in &sockets {
+            // The ring waits by itself; on a non-blocking socket it would answer EAGAIN instead.
+            socket.set_nonblocking(false).map_err(failed)?;
             sys::set_receive_options(socket).map_err(failed)?;
-            set_read_buffer(socket, &listener).map_err(failed)?;
+            set_read_buffer(socket, &listener, passed).map_err(failed)?;
         }
         announce(&listener.name, sockets[0].local_addr().map_err(failed)?);
         self.registry.udp.push(metrics::UdpListener {
@@ -93,32 +111,56 @@ impl Plan {
             self.output(&listener.name, output, destination)
         });
         let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
-        self.udp.push(Bound { sockets, listener, fanout });
+        self.udp.push(Bound { sockets, passed, listener, fanout });
         Ok(())
     }
 
-    fn bind_http(&mut self, listener: HttpListener, threads: usize) -> Result<(), StartError> {
+    fn bind_http(
+        &mut self,
+        listener: HttpListener,
+        threads: usize,
+        mut sockets: Vec<TcpListener>,
+    ) -> Result<(), StartError> {
         let failed = |error| StartError::bind("http", &listener.name, listener.bind, error);
-        let sockets = sys::bind_tcp(listener.bind, threads).map_err(failed)?;
+        let passed = !sockets.is_empty();
+        if passed {
+            // Every thread serves one, so those that are short of one share.
+            for place in 0..threads.saturating_sub(sockets.len()) {
+                sockets.push(sockets[place].try_clone().map_err(failed)?);
+            }
+        } else {
+            sockets = sys::bind_tcp(listener.bind, threads).map_err(failed)?;
+        }
         announce(&listener.name, sockets[0].local_addr().map_err(failed)?);
         self.registry.http.push(metrics::HttpListener {
             name: Arc::clone(&listener.name),
-            workers: sockets.iter().map(|_| Arc::default()).collect(),
+            workers: (0..threads).map(|_| Arc::default()).collect(),
             tls: listener.tls.clone(),
         });
         let outputs = listener.outputs.iter();
         let outputs =
             outputs.map(|output| self.output(&listener.name, output, Destination::default()));
         let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
-        self.http.push(Bound { sockets, listener, fanout });
+        self.http.push(Bound { sockets, passed, listener, fanout });
         Ok(())
     }
 
-    fn bind_admin(&mut self, address: SocketAddr) -> Result<(), StartError> {
+    fn bind_admin(
+        &mut self,
+        address: SocketAddr,
+        mut sockets: Vec<TcpListener>,
+    ) -> Result<(), StartError> {
         let failed = |error| StartError::bind("admin", "admin", address, error);
-        let socket = sys::bind_tcp(address, 1).map_err(failed)?.remove(0);
+        let passed = !sockets.is_empty();
+        if sockets.len() > 1 {
+            return Err(failed(io::Error::other("the service manager passed it more than once")));
+        }
+        if !passed {
+            sockets = sys::bind_tcp(address, 1).map_err(failed)?;
+        }
+        let socket = sockets.remove(0);
         announce("admin", socket.local_addr().map_err(failed)?);
-        self.admin = Some(socket);
+        self.admin = Some((socket, passed));
         Ok(())
     }
 
@@ -139,7 +181,7 @@ impl Plan {
             Target::Http(target) => target.dialect.clone(),
             Target::Udp(_) => Dialect::V1,
         };
-        let (mut control, mut ways, mut apis) = (None, None, vec![Api::Lines]);
+        let (mut control, mut apis) = (None, vec![Api::Lines]);
         let (transport, direct) = match output.target.clone() {
             Target::Udp(target) => {
                 let udp = Arc::new(backend::udp::Transport::new(target, Arc::clone(&metrics)));
@@ -156,17 +198,12 @@ impl Plan {
                 let (give, commands) = control::channel();
                 control = Some(give);
                 let files = files(&target, relay, &output.name, &metrics)?;
-                let past = Arc::new(Past::new(Arc::clone(&metrics)));
-                let opener = Opener::new(target.clone(), Arc::clone(&past), push.clone());
-                let opener: Arc<dyn fanout::Opener> = Arc::new(opener);
-                ways = Some(opener);
-                (Transport::Http(Box::new(HttpWay { target, commands, files, past })), None)
+                (Transport::Http(Box::new(HttpWay { target, commands, files })), None)
             }
         };
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
         let (filter, destination) = (output.filter.clone(), Arc::new(destination));
-        let queue = push;
-        Ok(Output { queue, metrics, direct, ways, filter, dialect, destination, apis, control })
+        Ok(Output { queue: push, metrics, direct, filter, dialect, destination, apis, control })
     }
 }
 
@@ -204,9 +241,25 @@ fn announce(relay: &str, address: SocketAddr) {
     tracing::info!(%relay, addr = %address, "listening");
 }
 
-fn set_read_buffer(socket: &UdpSocket, listener: &UdpListener) -> io::Result<()> {
+/// One worker serves one socket: two would tear the datagrams of one source apart.
+fn tell_passed(listener: &UdpListener, sockets: usize) {
+    let (relay, workers) = (&*listener.name, listener.workers);
+    if sockets == workers {
+        return;
+    }
+    tracing::info!(
+        relay,
+        sockets,
+        workers,
+        "as many workers run as sockets were passed; \
+         ReusePort=yes and one ListenDatagram= for each worker pass as many as wanted"
+    );
+}
+
+/// A passed socket may have more already: the service manager may ask for what the relay may not.
+fn set_read_buffer(socket: &UdpSocket, listener: &UdpListener, passed: bool) -> io::Result<()> {
     let wanted = listener.read_buffer_bytes;
-    if wanted == 0 {
+    if wanted == 0 || (passed && sys::read_buffer(socket)? >= wanted) {
         return Ok(());
     }
     let granted = sys::set_read_buffer(socket, wanted)?;

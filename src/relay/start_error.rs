@@ -1,5 +1,6 @@
 //! Why the relay could not start: each text names the key, the value and the remedy.
 
+use crate::service::passed::PassedError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +22,9 @@ pub enum StartError {
         /// What the operator can do.
         remedy: &'static str,
     },
+    /// What the service manager passed is not what the configuration says.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// A backend's files could not be opened.
     #[error(
         "output {name:?}: {key} = {dir:?}: {error}; give a directory that the relay's user may \

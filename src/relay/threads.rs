@@ -1,10 +1,13 @@
 //! Named threads whose end is told: one that ends before its time must not go unnoticed.
 
 use super::StartError;
+use crate::pulse::Pulses;
+use crate::runtime;
 use crate::sys;
 use crossbeam_channel::{Sender, bounded};
 use std::io;
 use std::thread::{Builder, JoinHandle};
+use tokio_uring::Runtime;
 
 /// A thread that ended, and why.
 #[derive(Clone, Debug)]
@@ -82,6 +85,24 @@ impl Threads {
             }
         })?;
         ready.recv().map_err(|_| StartError::Died)?.map_err(StartError::Ring)
+    }
+
+    /// Starts a thread with a runtime of `tokio-uring`, which answers `pulses` by itself.
+    pub(super) fn spawn_runtime(
+        &mut self,
+        pulses: &mut Pulses,
+        name: String,
+        body: impl FnOnce(Runtime) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let pulse = pulses.pulse();
+        // The question itself wakes the runtime.
+        pulses.ask(name.clone(), pulse.answers(), || ());
+        let make = move || {
+            let runtime = runtime::new()?;
+            runtime.block_on(async { drop(tokio_uring::spawn(pulse.beat_always())) });
+            Ok((runtime, ()))
+        };
+        self.spawn_with(name, make, body)
     }
 
     /// Waits for all of them.

@@ -108,6 +108,25 @@ fn only_allowed_addresses_may() {
     assert_eq!(backend.requests().len(), 4, "the refused ones reached nobody");
 }
 
+#[test]
+fn a_web_page_in_an_allowed_browser_may_not() {
+    let backend = HttpBackend::healthy();
+    let relay = Relay::start(&http_listener("in", "", &[http_output("a", backend.addr(), "")]));
+    let own = format!("http://{}", relay.addr("in"));
+    for origin in ["http://evil.example", "null", &own] {
+        for path in ["/admin", "/admin/flush"] {
+            let headers = [FORM, ("Origin", origin)];
+            let answer = relay.client("in").request("POST", path, &headers, b"q=x");
+            assert_eq!(answer.status(), 403, "{path} {origin}: {}", answer.text());
+            assert!(answer.error().contains("Origin"), "{}", answer.text());
+        }
+        let written = relay.client("in").request("POST", "/write?db=d", &[("Origin", origin)], b"");
+        assert_eq!(written.status(), 204, "a write may come from anywhere");
+    }
+    assert!(backend.requests().is_empty(), "it reached nobody");
+    relay.finish();
+}
+
 /// Writes that wait: each on a connection of its own, in this order.
 fn write_without_answer(relay: &Relay, lines: &[String]) -> Vec<Client> {
     let mut clients = Vec::new();

@@ -7,6 +7,7 @@
 mod backend;
 mod clients;
 mod http;
+mod manager;
 mod metrics;
 mod real;
 mod relay;
@@ -17,6 +18,7 @@ mod wait;
 pub(crate) use backend::{Gate, HttpBackend, Reply};
 pub(crate) use clients::{Prometheus, influx};
 pub(crate) use http::{Client, gzip};
+pub(crate) use manager::Manager;
 pub(crate) use metrics::{Books, Metrics, names};
 pub(crate) use real::{InfluxDb, VictoriaMetrics, python, require, script};
 pub(crate) use relay::{Relay, binary, config_file, run};

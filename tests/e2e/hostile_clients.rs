@@ -194,6 +194,32 @@ fn slow_bodies_keep_nobody_out() {
 }
 
 #[test]
+fn bodies_that_stop_short_give_way_to_others() {
+    let siege = Siege::start("max-body-size-mb = 1\nmax-bodies-size-mb = 2");
+    let mut slow: Vec<_> = (0..2).map(|_| connect(siege.addr())).collect();
+    // Nearly all bytes that bodies may hold together.
+    for stream in &mut slow {
+        let bytes = (1 << 20) - 1;
+        let head =
+            format!("POST /write?db=d HTTP/1.1\r\nHost: r\r\nContent-Length: {bytes}\r\n\r\n");
+        let body = [head.as_bytes(), &vec![b'x'; bytes - 100_000]].concat();
+        stream.write_all(&body).expect("the relay reads");
+    }
+    let mut refused = 0;
+    wait_until("one to give way", || {
+        drip(&mut slow, b'x');
+        let status = siege.relay.client("in").write("db=d", "# nothing").status();
+        refused += u32::from(status == 503);
+        refused > 0 && status == 204
+    });
+    let good = Good::start(siege.addr());
+    let cut = slow.iter_mut().filter_map(|stream| is_cut(stream).then_some(())).count();
+    assert!(cut <= 1, "no more than had to");
+    drop(slow);
+    siege.end(good, PATIENCE, bodies_bytes(2) + connections_bytes(3, 16));
+}
+
+#[test]
 fn handshakes_that_never_end_keep_nobody_out() {
     const COUNT: usize = 40;
     let (authority, dir) = (Authority::new("ca"), tempfile::tempdir().expect("a directory"));

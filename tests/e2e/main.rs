@@ -28,7 +28,7 @@
 //! | `/admin`, `/admin/flush` | `admin` |
 //! | InfluxDB 2, both ways | `v2`, `real_clients` |
 //! | filters per point, on HTTP and UDP | `filters` |
-//! | the backlog: order, outages, stop | `backlog`, `real_prometheus` |
+//! | the backlog: order, outages, stop | `backlog`, `real_prometheus`, `real_outage` |
 //! | what is tried again, cut, refused, set aside; full | `retries` |
 //! | UDP: bad and long lines alone, packing, quotes | `udp_in`, `udp_out` |
 //! | UDP in, HTTP out | `udp_to_http`, `backlog::what_came_by_udp` |
@@ -42,6 +42,7 @@ mod certificates;
 mod harness;
 
 mod acks;
+mod activation;
 mod admin;
 mod answers;
 mod backlog;
@@ -61,9 +62,11 @@ mod rates;
 mod real_cli;
 mod real_clients;
 mod real_databases;
+mod real_outage;
 mod real_prometheus;
 mod real_tls;
 mod retries;
+mod service;
 mod spool;
 mod start;
 mod status;
@@ -73,4 +76,5 @@ mod tls_scan;
 mod udp_in;
 mod udp_out;
 mod udp_to_http;
+mod units;
 mod v2;

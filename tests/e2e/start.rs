@@ -93,6 +93,24 @@ fn check_validates_and_binds_nothing() {
 }
 
 #[test]
+fn the_log_can_be_json() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let addr = taken.local_addr().expect("it is bound").to_string();
+    // The first listener is bound, the second is not: the log says so, and the relay ends.
+    let toml = valid() + &valid().replace("127.0.0.1:0", &addr).replace("\"in\"", "\"taken\"");
+    let output = with_config(&["-log-format", "json"], &toml);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    let error = text(&output.stderr);
+    // The last line is the error, as text.
+    let logged = error.lines().filter(|line| line.starts_with('{'));
+    let logged = logged.map(|line| serde_json::from_str::<serde_json::Value>(line).expect(line));
+    let mut listening = logged.filter(|line| line["fields"]["message"] == "listening");
+    let line = listening.next().expect("a listener was bound");
+    assert_eq!(line["level"], "INFO", "{line}");
+    assert_eq!(line["fields"]["relay"], "in", "{line}");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest_one() {
     let toml = valid();
     refuses(&toml.replace("bind-addr", "bind-adr"), &["bind-adr", "bind-addr", "relay.toml", ":3"]);

@@ -11,6 +11,8 @@ use crate::tally::Tally;
 use std::collections::{BTreeMap, HashMap};
 use std::time::UNIX_EPOCH;
 
+mod spooled;
+
 /// How long before the end of a schedule its last line may have been written.
 const CLOCK_SLACK_S: i64 = 50;
 
@@ -36,8 +38,12 @@ pub(crate) fn judge(schedule: &Schedule, record: &Record) -> (Tally, Vec<String>
         judge.order(index, &store);
         judge.last_values(index, &store);
         judge.repeats(index, &store);
-        for life in 0..record.lives.len() {
-            judge.life(index, &store, life);
+        if schedule.spool.is_some() {
+            judge.spooled(index, &store);
+        } else {
+            for life in 0..record.lives.len() {
+                judge.life(index, &store, life);
+            }
         }
     }
     judge.replicas();
@@ -64,6 +70,7 @@ impl Judge<'_> {
         let last = self.record.lives.len() - 1;
         let missing = self.has(|fault| matches!(fault, Fault::NotFound | Fault::Mixed));
         let picky = self.schedule.backends.iter().any(|bad| *bad != Bad::Taken);
+        let may_be_full = self.schedule.small || self.schedule.kind == Kind::Disk;
         let mut odd = BTreeMap::<String, usize>::new();
         let (mut lines, mut acknowledged) = (0, 0);
         for Written { line, life, known, waited, .. } in self.written() {
@@ -77,7 +84,7 @@ impl Judge<'_> {
                 Known::Declined(404) => missing,
                 // The relay's patience is a second more.
                 Known::Declined(503) => {
-                    *life < last || self.schedule.small || *waited > 2 * self.schedule.timeout
+                    *life < last || may_be_full || *waited > 2 * self.schedule.timeout
                 }
                 Known::Declined(_) => false,
                 Known::Nothing => *life < last || self.schedule.sources[line.source].by_udp,
@@ -110,19 +117,26 @@ impl Judge<'_> {
             let count = |what: &str| log.iter().filter(|line| line.contains(what)).count();
             self.tally.outages += count("backend is down");
             self.tally.unresolved += count("not resolve");
-            let bad = |line: &&String| line.contains("panicked") || line.contains(" ERROR ");
+            let bad = |line: &&String| {
+                let disk = self.schedule.kind == Kind::Disk && line.contains("spool's disk fails");
+                line.contains("panicked") || line.contains(" ERROR ") && !disk
+            };
+            self.tally.disk_failed += usize::from(count("spool's disk fails") > 0);
             if let Some(line) = log.iter().find(bad) {
                 self.defects.push(format!("life {life}: {line}"));
             }
         }
     }
 
-    /// The lines of a source come first in their order.
+    /// The lines of a source come first in their order; but one that told whether those before it
+    /// are poison comes again behind them, so that it stands.
     fn order(&mut self, index: usize, store: &Store) {
         let mut newest = HashMap::<usize, usize>::new();
         for &(source, number) in &store.first {
             let before = newest.insert(source, number);
-            if let Some(before) = before.filter(|before| *before > number) {
+            let late =
+                |before: &usize| *before > number && !store.stands_behind(source, *before, number);
+            if let Some(before) = before.filter(late) {
                 self.say(format!("b{index}: {source}/{number} came first after {before}"));
             }
         }
@@ -140,7 +154,10 @@ impl Judge<'_> {
         for ((source, series), newest) in newest {
             let stands = store.last[&(source, series)];
             // What an earlier life sent again when it ended is gone with the memory of that life.
-            let excused = self.record.written[source][newest].life < last_life;
+            // A spool keeps it, but for one whose disk failed or whose marks were damaged.
+            let in_memory = self.schedule.spool.is_none() || self.schedule.kind == Kind::Disk;
+            let excused = in_memory && self.record.written[source][newest].life < last_life
+                || self.record.hit.unmarked.contains(&(index, source, stands));
             if stands != newest && !excused {
                 self.say(format!(
                     "b{index}: of series {source}/{series} {stands} stands, not {newest}"
@@ -150,12 +167,19 @@ impl Judge<'_> {
     }
 
     fn repeats(&mut self, index: usize, store: &Store) {
-        let Repeats { untold, partly, unheard, replayed, requests_untold } = store.repeats;
+        let Repeats { untold, partly, unheard, replayed, requests_untold, .. } = store.repeats;
+        let ahead = &store.repeats.ahead;
         self.tally.untold += untold;
         self.tally.unheard += unheard;
         self.tally.partly += partly;
-        if replayed > 0 {
+        self.tally.replayed += replayed;
+        if replayed > 0 && self.schedule.spool.is_none() {
             self.say(format!("b{index}: {replayed} lines came again in a later life"));
+        }
+        // A write comes before a suspect, and behind it again: only where content is in question.
+        if !ahead.is_empty() && !self.has(Fault::is_about_content) {
+            let why = "though their answer was whole and their connection is open";
+            self.say(format!("b{index}: lines {ahead:?} came twice, {why}"));
         }
         let [End::Stopped(_, Some(metrics))] = &self.record.lives[..] else { return };
         let backend = format!("b{index}");
@@ -231,7 +255,7 @@ impl Judge<'_> {
 
     /// The clock was really stepped: the last lines have stamps of the clock that was set last.
     fn clock(&mut self) {
-        if self.schedule.kind != Kind::Clock {
+        if !self.schedule.kind.sets_clock() {
             return;
         }
         let mut set = self.schedule.steps.iter().filter_map(|step| match step.what {

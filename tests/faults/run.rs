@@ -4,10 +4,11 @@ use crate::backend::Backend;
 use crate::fault::Fault;
 use crate::harness::{Metrics, Relay, Stopped, names, wait_until};
 use crate::pace::{Pace, Place};
-use crate::schedule::{Schedule, Step, What};
+use crate::schedule::{Kind, Schedule, Step, What};
 use crate::seed::Numbers;
 use crate::source::{self, Written};
-use crate::surroundings::{Answers, Surroundings};
+use crate::spool::{self, Hit};
+use crate::surroundings::{Answers, DiskState, Surroundings};
 use rustix::process::Signal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) written: Vec<Vec<Written>>,
     pub(crate) lives: Vec<End>,
     pub(crate) ended: SystemTime,
+    /// What damage to the spools has hit.
+    pub(crate) hit: Hit,
     /// What went wrong on the way.
     pub(crate) defects: Vec<String>,
 }
@@ -57,6 +60,7 @@ pub(crate) fn run(schedule: &Schedule) -> Record {
         life,
         surroundings: Surroundings::new(schedule),
         ended: vec![],
+        hit: Hit::default(),
     };
     let mut defects = Vec::new();
     let written = std::thread::scope(|scope| {
@@ -76,8 +80,12 @@ pub(crate) fn run(schedule: &Schedule) -> Record {
         lives.finish(relay, &written);
         written
     });
-    let lives = lives.ended;
-    Record { backends, written, lives, ended: SystemTime::now(), defects }
+    let left = spool::all_files(lives.surroundings.dir());
+    if !left.is_empty() && schedule.kind != Kind::Disk {
+        defects.push(format!("all is delivered, and the spool has {left:?}"));
+    }
+    let (hit, lives) = (lives.hit, lives.ended);
+    Record { backends, written, lives, ended: SystemTime::now(), hit, defects }
 }
 
 struct EndsSources<'a>(&'a Pace);
@@ -95,6 +103,7 @@ struct Lives<'a> {
     life: Arc<AtomicUsize>,
     surroundings: Surroundings,
     ended: Vec<End>,
+    hit: Hit,
 }
 
 impl Lives<'_> {
@@ -121,6 +130,7 @@ impl Lives<'_> {
 
     /// All ails end, all that is kept is delivered, and the relay ends in order.
     fn finish(&mut self, relay: Relay, written: &[Vec<Written>]) {
+        self.surroundings.set_disk(DiskState::Well);
         self.surroundings.answer(Answers::Right);
         for backend in self.backends {
             backend.set(Fault::None);
@@ -152,10 +162,14 @@ impl Lives<'_> {
     fn toml(&self) -> String {
         let Schedule { timeout, delay_max, batch_kb, in_flight, small, .. } = self.schedule;
         let Schedule { ack, shutdown_timeout, .. } = self.schedule;
+        let spool = self.schedule.spool;
+        let memory_mb = spool.map_or(if *small { 1 } else { 64 }, |plan| plan.memory_mb);
+        let spool =
+            spool.map_or_else(String::new, |plan| plan.keys(self.surroundings.dir(), *small));
         let keys = format!(
             "timeout = \"{timeout:?}\"\nmax-delay-interval = \"{delay_max:?}\"\n\
-             max-batch-kb = {batch_kb}\nmax-in-flight = {in_flight}\nbuffer-size-mb = {}\n",
-            if *small { 1 } else { 64 }
+             max-batch-kb = {batch_kb}\nmax-in-flight = {in_flight}\nbuffer-size-mb = {memory_mb}\n\
+             {spool}"
         );
         let outputs = |more: &str| -> Vec<_> {
             self.backends
@@ -191,15 +205,21 @@ impl Lives<'_> {
                 self.backends.iter().for_each(Backend::disconnect);
             }
             What::Clock(seconds) => self.surroundings.set_clock(seconds),
-            What::Terminate | What::Kill => {
-                let signal = if what == What::Kill { Signal::KILL } else { Signal::TERM };
+            What::Disk(state) => self.surroundings.set_disk(state),
+            What::Terminate | What::Kill | What::Damage(_) => {
+                let kills = what != What::Terminate;
+                let signal = if kills { Signal::KILL } else { Signal::TERM };
                 relay.signal(signal);
                 self.pace.set_place(None);
                 let stopped = relay.wait();
-                self.ended.push(match what {
-                    What::Kill => End::Killed(stopped.log),
-                    _ => End::Stopped(stopped, None),
+                self.ended.push(match kills {
+                    true => End::Killed(stopped.log),
+                    false => End::Stopped(stopped, None),
                 });
+                self.surroundings.set_disk(DiskState::Well);
+                if let What::Damage(damage) = what {
+                    damage.strike(self.surroundings.dir(), &mut self.hit);
+                }
                 self.life.fetch_add(1, Ordering::SeqCst);
                 return self.start();
             }

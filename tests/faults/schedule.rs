@@ -5,7 +5,8 @@ use crate::fault::Fault;
 use crate::line::Stamps;
 use crate::seed::Numbers;
 use crate::source::SourcePlan;
-use crate::surroundings::Answers;
+use crate::spool::{Damage, SpoolPlan};
+use crate::surroundings::{Answers, DiskState};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -21,6 +22,28 @@ pub(crate) enum Kind {
     Names,
     /// The relay's clock is stepped.
     Clock,
+    /// As [`Kind::Plain`], with a spool: the relay is killed more often, and finds damage then.
+    Spool,
+    /// Points that are overwritten all the time, by way of a spool and through restarts.
+    SpooledOverwrites,
+    /// The clock is stepped, and what is in the spool may be too old.
+    SpooledClock,
+    /// The spool's disk is full, or can only be read.
+    Disk,
+}
+
+impl Kind {
+    pub(crate) fn has_spool(self) -> bool {
+        matches!(self, Self::Spool | Self::SpooledOverwrites | Self::SpooledClock | Self::Disk)
+    }
+
+    pub(crate) fn sets_clock(self) -> bool {
+        matches!(self, Self::Clock | Self::SpooledClock)
+    }
+
+    fn overwrites(self) -> bool {
+        matches!(self, Self::Overwrites | Self::SpooledOverwrites)
+    }
 }
 
 /// One run.
@@ -36,6 +59,7 @@ pub(crate) struct Schedule {
     pub(crate) in_flight: usize,
     /// The backlogs are so small that an outage fills them.
     pub(crate) small: bool,
+    pub(crate) spool: Option<SpoolPlan>,
     pub(crate) backends: Vec<Bad>,
     pub(crate) sources: Vec<SourcePlan>,
     pub(crate) steps: Vec<Step>,
@@ -62,6 +86,10 @@ pub(crate) enum What {
     Terminate,
     /// The relay is killed, and started again.
     Kill,
+    /// It is killed, a file of its spool is damaged, and it is started again.
+    Damage(Damage),
+    /// How the spool's disk is. It is well before the relay starts.
+    Disk(DiskState),
     /// How names resolve. All connections end, so that it matters.
     Names(Answers),
     /// The relay's clock is set so many seconds off.
@@ -72,7 +100,7 @@ impl Schedule {
     /// The schedule of this seed.
     pub(crate) fn draw(kind: Kind, seed: u64) -> Self {
         let mut numbers = Numbers::new(seed, kind as u64);
-        let small = kind == Kind::Plain && numbers.chance(10);
+        let small = matches!(kind, Kind::Plain | Kind::Spool) && numbers.chance(10);
         let picky = numbers.chance(40);
         let backends = (0..numbers.within(2, 3))
             .map(|index| match index {
@@ -80,6 +108,12 @@ impl Schedule {
                 _ => Bad::Taken,
             })
             .collect::<Vec<_>>();
+        let spool = kind.has_spool().then(|| SpoolPlan::draw(&mut numbers, kind));
+        // What a life drops that is killed is in no closing books.
+        let kills = match spool {
+            Some(plan) => !small && plan.age_max_s.is_none() && (kind != Kind::Disk || plan.syncs),
+            None => true,
+        };
         Self {
             seed,
             kind,
@@ -90,8 +124,9 @@ impl Schedule {
             batch_kb: numbers.pick(&[1, 4, 512]),
             in_flight: numbers.pick(&[1, 2, 8]),
             small,
+            spool,
             sources: sources(&mut numbers, kind, small, picky),
-            steps: steps(&mut numbers, kind, backends.len()),
+            steps: steps(&mut numbers, kind, backends.len(), kills),
             backends,
         }
     }
@@ -100,7 +135,7 @@ impl Schedule {
     /// up would soon be another one's, and take what was sent to the first.
     pub(crate) fn host(&self) -> Ipv4Addr {
         let process = std::process::id() % 200 + 16;
-        let number = self.seed % 0x4000 * 4 + self.kind as u64;
+        let number = self.seed % 0x2000 * 8 + self.kind as u64;
         let [_, _, high, low] = u32::try_from(number).unwrap_or_default().to_be_bytes();
         Ipv4Addr::new(127, u8::try_from(process).unwrap_or(16), high, low)
     }
@@ -110,7 +145,7 @@ impl Schedule {
         let (mut at, mut well, mut steady) = (0, true, !self.small && self.kind != Kind::Names);
         for step in &self.steps {
             match step.what {
-                What::Terminate | What::Kill => at += 1,
+                What::Terminate | What::Kill | What::Damage(_) => at += 1,
                 What::Backend(index, fault) if index == backend => well = fault == Fault::None,
                 _ => {}
             }
@@ -124,8 +159,13 @@ impl Schedule {
         let has = |wanted: &dyn Fn(&What) -> bool| self.steps.iter().any(|s| wanted(&s.what));
         match reason {
             // Counted for each life by itself, see `judge`.
-            "shutdown" => has(&|what| *what == What::Terminate),
-            "buffer_full" | "queue_full" => self.small,
+            "shutdown" if self.spool.is_none() => has(&|what| *what == What::Terminate),
+            // What the disk did not take was in memory alone.
+            "shutdown" | "spool_failed" => self.kind == Kind::Disk,
+            "spool_full" => self.small && self.spool.is_some(),
+            "spool_aged" => self.spool.is_some_and(|plan| plan.age_max_s.is_some()),
+            "buffer_full" => self.small && self.spool.is_none(),
+            "queue_full" => self.small,
             "poison" => {
                 has(&|what| matches!(what, What::Backend(_, fault) if fault.is_about_content()))
             }
@@ -135,7 +175,8 @@ impl Schedule {
 }
 
 fn sources(numbers: &mut Numbers, kind: Kind, small: bool, picky: bool) -> Vec<SourcePlan> {
-    let overwrites = kind == Kind::Overwrites;
+    let overwrites = kind.overwrites();
+    let spool = kind.has_spool();
     let count = if overwrites { 5 } else { numbers.within(2, 5) };
     (0..count)
         .map(|index| SourcePlan {
@@ -143,13 +184,18 @@ fn sources(numbers: &mut Numbers, kind: Kind, small: bool, picky: bool) -> Vec<S
             database: numbers.below(3),
             series: if overwrites { 10 } else { numbers.within(1, 3) },
             stamps: match kind {
-                Kind::Overwrites => Stamps::Same,
-                Kind::Clock => Stamps::Relays,
+                _ if overwrites => Stamps::Same,
+                _ if kind.sets_clock() => Stamps::Relays,
                 _ => numbers.pick(&[Stamps::Rising, Stamps::Same, Stamps::Relays]),
             },
             together_max: numbers.pick(&[1, 2, 6]),
             bad_percent: if picky && !overwrites { 5 } else { 0 },
-            padding: if small { 8_000 } else { numbers.pick(&[0, 0, 200]) },
+            padding: match (small, spool) {
+                (true, false) => 8_000,
+                (true, true) => 30_000,
+                (false, false) => numbers.pick(&[0, 0, 200]),
+                (false, true) => numbers.pick(&[0, 0, 200, 8_000]),
+            },
         })
         .map(|plan| match plan.by_udp {
             // A bad line takes its whole batch with it, and long ones overrun the socket's buffer.
@@ -159,20 +205,29 @@ fn sources(numbers: &mut Numbers, kind: Kind, small: bool, picky: bool) -> Vec<S
         .collect()
 }
 
-fn steps(numbers: &mut Numbers, kind: Kind, backends: usize) -> Vec<Step> {
+fn steps(numbers: &mut Numbers, kind: Kind, backends: usize, kills: bool) -> Vec<Step> {
     let mut faulty = vec![false; backends];
     let (mut resolves, mut restarts) = (true, 0);
     let mut steps = Vec::new();
     for _ in 0..numbers.within(4, 9) {
-        let restart = kind != Kind::Overwrites && restarts < 2 && numbers.chance(20);
+        let (most, chance) = if kind.has_spool() { (4, 35) } else { (2, 20) };
+        let restart = kind != Kind::Overwrites && restarts < most && numbers.chance(chance);
         let what = if restart {
             restarts += 1;
-            numbers.pick(&[What::Terminate, What::Terminate, What::Kill])
+            match numbers.below(4) {
+                0 | 1 if kills && kind.has_spool() => What::Kill,
+                2 if kills && kind == Kind::Spool => What::Damage(Damage::draw(numbers)),
+                3 if kills => What::Kill,
+                _ => What::Terminate,
+            }
+        } else if kind == Kind::Disk && numbers.chance(40) {
+            let states = [DiskState::Well, DiskState::Full, DiskState::ReadOnly];
+            What::Disk(numbers.pick(&states))
         } else if kind == Kind::Names && numbers.chance(40) {
             resolves = !resolves;
             let wrong = [Answers::NoSuchName, Answers::Failure, Answers::Silence];
             What::Names(if resolves { Answers::Right } else { numbers.pick(&wrong) })
-        } else if kind == Kind::Clock && numbers.chance(50) {
+        } else if kind.sets_clock() && numbers.chance(50) {
             What::Clock(numbers.pick(&[-86_400, -60, -1, 0, 1, 60, 86_400]))
         } else {
             let index = numbers.below(backends);
@@ -193,6 +248,7 @@ impl fmt::Display for Schedule {
         writeln!(f, "  delay at most {delay_max:?}, shutdown-timeout {shutdown_timeout:?},")?;
         let Self { batch_kb, in_flight, small, backends, .. } = self;
         writeln!(f, "  max-batch-kb {batch_kb}, max-in-flight {in_flight}, small {small}")?;
+        writeln!(f, "  spool {:?}", self.spool)?;
         writeln!(f, "  bad lines at the backends: {backends:?}")?;
         for (index, source) in self.sources.iter().enumerate() {
             writeln!(f, "  source {index}: {source:?}")?;
@@ -206,7 +262,7 @@ impl fmt::Display for Schedule {
 
 #[test]
 fn a_seed_is_a_schedule() {
-    for kind in [Kind::Plain, Kind::Overwrites, Kind::Names, Kind::Clock] {
+    for kind in [Kind::Plain, Kind::Overwrites, Kind::Names, Kind::Spool, Kind::Disk] {
         let text = |seed| Schedule::draw(kind, seed).to_string();
         assert_eq!(text(7), text(7));
         assert_ne!(text(7).replace("schedule 7", ""), text(8).replace("schedule 8", ""));

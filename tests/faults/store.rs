@@ -41,7 +41,7 @@ pub(crate) enum Told {
 }
 
 /// Lines that were stored again, by what excuses it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Repeats {
     /// The backend did not say that it had stored them.
     pub(crate) untold: usize,
@@ -52,6 +52,11 @@ pub(crate) struct Repeats {
     pub(crate) unheard: usize,
     /// They came in an earlier life of the relay.
     pub(crate) replayed: usize,
+    /// Requests of each life that said that all is stored, and of which lines came in a later one.
+    pub(crate) requests_replayed: HashMap<usize, usize>,
+    /// It said so, and its connection is open: the relay knows, and sends a write again that it has
+    /// sent ahead of a suspect.
+    pub(crate) ahead: Vec<(usize, usize)>,
     /// Requests of which the relay cannot but know that their answer was lost.
     pub(crate) requests_untold: usize,
 }
@@ -105,6 +110,12 @@ impl Store {
         true
     }
 
+    /// Whether a line was stored, for the last time, by a later request than another.
+    pub(crate) fn stands_behind(&self, source: usize, line: usize, other: usize) -> bool {
+        let request = |number| self.lines.get(&(source, number)).map(|stored| stored.request);
+        request(line) > request(other)
+    }
+
     fn repeated(&mut self, before: &Stored, stamp: i64, life: usize) {
         let request = &mut self.requests[before.request];
         let again = std::mem::replace(&mut request.repeated, true);
@@ -115,6 +126,9 @@ impl Store {
         }
         if request.life != life {
             self.repeats.replayed += 1;
+            if request.told == Told::All && !again {
+                *self.repeats.requests_replayed.entry(request.life).or_default() += 1;
+            }
         } else if request.told == Told::Nothing {
             self.repeats.untold += 1;
             self.repeats.requests_untold += usize::from(!again);
@@ -123,8 +137,7 @@ impl Store {
         } else if request.connection.upgrade().is_none_or(|open| has_hung_up(&open)) {
             self.repeats.unheard += 1;
         } else {
-            let why = "though its answer was whole and its connection is open";
-            self.defects.push(format!("line {source}/{number} came twice, {why}"));
+            self.repeats.ahead.push((source, number));
         }
     }
 

@@ -26,6 +26,19 @@ pub(crate) struct Tally {
     /// were taken for poison.
     pub(crate) dropped: u64,
     pub(crate) poison: u64,
+    /// Lines that came again in a later life of the relay, and that were found in spools.
+    pub(crate) replayed: usize,
+    pub(crate) restored: u64,
+    /// Files of spools that were damaged, and lines that may be gone with them.
+    pub(crate) damaged: usize,
+    pub(crate) damaged_lines: usize,
+    /// Lines that were dropped from spools, for want of room, for their age, and
+    /// as the disk failed.
+    pub(crate) spool_full: u64,
+    pub(crate) spool_aged: u64,
+    pub(crate) spool_failed: u64,
+    /// Lives in which a disk failed.
+    pub(crate) disk_failed: usize,
     /// Series whose last value was looked at, over all backends.
     pub(crate) series: usize,
 }
@@ -45,6 +58,14 @@ impl AddAssign for Tally {
         self.unheard += other.unheard;
         self.dropped += other.dropped;
         self.poison += other.poison;
+        self.replayed += other.replayed;
+        self.restored += other.restored;
+        self.damaged += other.damaged;
+        self.damaged_lines += other.damaged_lines;
+        self.spool_full += other.spool_full;
+        self.spool_aged += other.spool_aged;
+        self.spool_failed += other.spool_failed;
+        self.disk_failed += other.disk_failed;
         self.series += other.series;
     }
 }

@@ -59,7 +59,8 @@ fn row(text: &mut String, top: f64, scale: f64, name: &str, spread: &Spread, rat
     let _ = writeln!(
         text,
         "<text x=\"10\" y=\"{baseline:.1}\">{}</text>\n\
-         <rect x=\"{LABEL_WIDTH}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"22\" fill=\"#4c78a8\"/>\n\
+         <rect x=\"{LABEL_WIDTH}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"22\" \
+         fill=\"#4c78a8\"/>\n\
          <path d=\"M{low:.1} {middle:.1}H{high:.1}M{low:.1} {top:.1}v22M{high:.1} {top:.1}v22\" \
          stroke=\"#222\"/>\n\
          <text x=\"{:.1}\" y=\"{baseline:.1}\">{} ns{}</text>",

@@ -178,7 +178,9 @@ impl Backlog {
 
     /// Whether a kept write can wait on disk alone.
     pub(super) fn can_evict(&self, held: &Held) -> bool {
-        held.stored.as_ref().is_some_and(|stored| stored.parts.get() == 1) && self.is_stored(held)
+        // A part of a write that was cut is not: all of that would be read back.
+        let whole = |stored: &Stored| stored.at.lines() == held.write.batch.lines();
+        held.stored.as_deref().is_some_and(whole) && self.is_stored(held)
     }
 
     /// Leaves a write to the disk alone. Its owner forgets it.

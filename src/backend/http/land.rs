@@ -74,7 +74,6 @@ impl Sender {
         let Flight { place: destination, ended, started, .. } = flight;
         let unanswered = matches!(ended, Err(Failure::Transport(_) | Failure::Timeout(_)));
         let verdict = classify(ended);
-        let failed = matches!(verdict, Verdict::Unavailable(_));
         if !matches!(verdict, Verdict::Unavailable(_) | Verdict::Unsendable(_)) {
             self.end_outage();
             self.tell(None);
@@ -118,7 +117,6 @@ impl Sender {
         if self.ailments.len() > self.lanes.len() {
             self.ailments.retain(|destination, _| self.lanes.contains(destination));
         }
-        self.allow_past(failed);
         self.publish();
     }
 
@@ -130,9 +128,11 @@ impl Sender {
 
     fn delivered(&mut self, destination: &Arc<Destination>) {
         self.successes += 1;
-        // The backend took what came behind it: now it is known what it fails for.
-        if let Some(poison) = self.lanes.take_overtaken(destination) {
-            self.set_aside(poison);
+        // It was well again before this left, perhaps: what it went past has a last try.
+        let tries_again = self.lanes.leaps(destination);
+        if tries_again {
+            self.count_resent(destination);
+            self.lanes.try_overtaken(destination);
         }
         if let Some(ailment) = self.ailments.get_mut(destination) {
             ailment.successes += 1;
@@ -143,6 +143,9 @@ impl Sender {
         if !self.lanes.last_waiting(destination).is_some_and(Held::is_kept) {
             // Nothing of the failure is left: the next is a first one.
             self.ailments.remove(destination);
+        }
+        if tries_again {
+            return self.lanes.release(destination);
         }
         for held in self.lanes.finish(destination) {
             self.backlog.settle(held, Outcome::Delivered);
@@ -195,9 +198,16 @@ impl Sender {
         refusal: Option<Refusal>,
         started: Instant,
     ) {
-        self.metrics.backlog.retries.add(1);
         let leapt = self.lanes.leaps(destination);
         self.lanes.put_back(destination, trouble.about == About::Content);
+        // Unless the backend fails for others by now, it is known what it fails for.
+        if self.outage.is_none()
+            && let Some(poison) = self.lanes.take_condemned(destination)
+        {
+            self.set_aside(poison, trouble);
+            return self.lanes.release(destination);
+        }
+        self.metrics.backlog.retries.add(1);
         let successes = self.successes;
         let ailment = self.ailments.entry(Arc::clone(destination)).or_insert_with(|| Ailment {
             backoff: self.backoff.clone(),
@@ -227,7 +237,6 @@ impl Sender {
             && trouble.about == About::Content
             && self.lanes.leap(destination, FAILED_ALONE_MIN)
         {
-            self.suspicion = Some((trouble.why.to_string(), trouble.words.clone()));
             self.launch(Arc::clone(destination));
             return;
         }
@@ -276,14 +285,14 @@ impl Sender {
     }
 
     /// Sets a write aside: into the dead-letter file, if there is one.
-    fn set_aside(&mut self, held: Held) {
-        let (why, words) = self.suspicion.take().unwrap_or_default();
+    fn set_aside(&mut self, held: Held, trouble: &Trouble) {
+        let (why, words) = (trouble.why.to_string(), &trouble.words);
         let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
         let (lines, to) = (held.write.batch.lines(), held.write.destination.shown());
         // The file is for line protocol, which can be written again by hand.
         let opaque = held.write.batch.is_opaque();
         let file = self.dead_letters.as_mut().filter(|_| !opaque);
-        let written = file.map(|file| file.append(&held.write, &why, &words, sys::now_s()));
+        let written = file.map(|file| file.append(&held.write, &why, words, sys::now_s()));
         let kept = match &written {
             None if opaque => "an opaque body is not written to the dead-letter file".to_owned(),
             None => "there is no dead-letter-dir".to_owned(),
@@ -293,7 +302,7 @@ impl Sender {
             }
             Some(Err(error)) => format!("the dead-letter file does not take them: {error}"),
         };
-        let words = shown(&words);
+        let words = shown(words);
         tracing::warn!(
             relay,
             backend,

@@ -41,6 +41,11 @@ struct Lane<T> {
     leaps: usize,
     /// How many the last that went past the first of `waiting` went past, and failed too.
     leapt: usize,
+    /// The backend took what went past the first of `waiting`: if that fails once more, alone, it
+    /// is the culprit.
+    on_trial: bool,
+    /// It was on trial, and failed.
+    condemned: bool,
 }
 
 impl<T> Lane<T> {
@@ -53,6 +58,26 @@ impl<T> Lane<T> {
             failed_alone: 0,
             leaps: 0,
             leapt: 0,
+            on_trial: false,
+            condemned: false,
+        }
+    }
+
+    /// Looks at all that waits, and takes out what is not to be kept.
+    fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        let (mut at, mut passed, leaps) = (0, 0, self.leaps);
+        let mut first_stays = true;
+        self.waiting.retain_mut(|item| {
+            let stays = keep(item);
+            first_stays &= stays || at > 0;
+            passed += usize::from(stays && at < leaps);
+            at += 1;
+            stays
+        });
+        self.leaps = passed;
+        if !first_stays {
+            // What is known of the first is not known of the next.
+            (self.leapt, self.failed_alone, self.on_trial) = (0, 0, false);
         }
     }
 
@@ -123,13 +148,6 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         Some(key)
     }
 
-    /// Puts an item in flight that left by another way; its destination has nothing else.
-    pub(super) fn insert_in_flight(&mut self, key: &K, item: T) {
-        let mut lane = Lane::new(item);
-        lane.flight.extend(lane.waiting.pop_front());
-        self.lanes.insert(key.clone(), lane);
-    }
-
     /// Whether a destination has anything.
     pub(super) fn contains(&self, key: &K) -> bool {
         self.lanes.contains_key(key)
@@ -150,7 +168,7 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         let Some(lane) = self.lanes.get_mut(key) else { return Vec::new() };
         let flight = std::mem::take(&mut lane.flight);
         if std::mem::take(&mut lane.leaps) == 0 {
-            (lane.leapt, lane.failed_alone) = (0, 0);
+            (lane.leapt, lane.failed_alone, lane.on_trial) = (0, 0, false);
         }
         self.release(key);
         flight
@@ -162,9 +180,11 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
     /// forgotten otherwise.
     pub(super) fn put_back(&mut self, key: &K, counts: bool) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
+        lane.condemned = false;
         if lane.leaps == 0 {
-            let alone = lane.flight.len() == 1;
-            lane.failed_alone = if counts && alone { lane.failed_alone + 1 } else { 0 };
+            let fails_alone = counts && lane.flight.len() == 1;
+            lane.failed_alone = if fails_alone { lane.failed_alone + 1 } else { 0 };
+            lane.condemned = std::mem::take(&mut lane.on_trial) && fails_alone;
         }
         lane.put_back();
     }
@@ -173,6 +193,7 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
     pub(super) fn take_flight(&mut self, key: &K) -> Option<T> {
         let lane = self.lanes.get_mut(key)?;
         debug_assert_eq!(lane.flight.len(), 1);
+        lane.on_trial &= lane.leaps > 0;
         lane.flight.pop()
     }
 
@@ -209,14 +230,23 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         true
     }
 
-    /// Takes out the first of the items that the one in flight went past. If there are more, what
-    /// is in flight goes back behind them: it is to have the last word.
-    pub(super) fn take_overtaken(&mut self, key: &K) -> Option<T> {
-        let lane = self.lanes.get_mut(key).filter(|lane| lane.leaps > 0)?;
-        if lane.leaps > 1 {
-            lane.put_back();
-        }
-        (lane.leaps, lane.leapt, lane.failed_alone) = (0, 0, 0);
+    /// The backend took what is in flight, which went past others: the first of those is tried once
+    /// more, and what is in flight goes back behind them, to have the last word. The lane is at
+    /// rest then. `false` if it went past none.
+    pub(super) fn try_overtaken(&mut self, key: &K) -> bool {
+        let Some(lane) = self.lanes.get_mut(key).filter(|lane| lane.leaps > 0) else {
+            return false;
+        };
+        lane.put_back();
+        (lane.leapt, lane.on_trial) = (0, true);
+        true
+    }
+
+    /// Takes out what was tried once more, after the backend took what had gone past it, and that
+    /// [`put_back`](Self::put_back) found to fail again.
+    pub(super) fn take_condemned(&mut self, key: &K) -> Option<T> {
+        let lane = self.lanes.get_mut(key).filter(|lane| lane.condemned)?;
+        (lane.condemned, lane.failed_alone) = (false, 0);
         lane.pieces.pop_front();
         lane.waiting.pop_front()
     }
@@ -275,12 +305,12 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
             // A lane at rest may be left empty: the call that follows ends it.
             Some(key) => {
                 if let Some(lane) = self.lanes.get_mut(key) {
-                    lane.waiting.retain_mut(|item| keep(key, item));
+                    lane.retain(|item| keep(key, item));
                 }
             }
             None => {
                 for (key, lane) in &mut self.lanes {
-                    lane.waiting.retain_mut(|item| keep(key, item));
+                    lane.retain(|item| keep(key, item));
                 }
                 self.lanes.retain(|_, lane| !lane.waiting.is_empty() || !lane.flight.is_empty());
                 let lanes = &self.lanes;
@@ -307,9 +337,8 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         self.lanes.retain(|_, lane| {
             taken.extend(lane.waiting.drain(..));
             lane.pieces.clear();
-            lane.failed_alone = 0;
             // What it went past is gone: the next to come must not be taken for it.
-            (lane.leaps, lane.leapt) = (0, 0);
+            (lane.leaps, lane.leapt, lane.failed_alone, lane.on_trial) = (0, 0, 0, false);
             !lane.flight.is_empty()
         });
         taken

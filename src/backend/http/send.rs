@@ -109,25 +109,6 @@ impl Transport {
         None
     }
 
-    /// Whether a connection waits for a request.
-    pub(super) fn has_idle(&self) -> bool {
-        let mut idle = self.idle.borrow_mut();
-        while let Some(connection) = idle.last() {
-            if connection.requests.is_ready() {
-                return true;
-            }
-            idle.pop();
-        }
-        false
-    }
-
-    /// Makes a connection for a request to come, if one can be had.
-    pub(super) async fn connect_idle(&self) {
-        if let Ok(connection) = self.connect().await {
-            self.keep(connection).await;
-        }
-    }
-
     async fn connect(&self) -> Result<Connection, Failure> {
         // With a backlog, tries are spaced out by the sender loop.
         if self.target.backlog.is_none() && !self.gate.borrow().is_open(Instant::now()) {

@@ -4,8 +4,8 @@ mod flush;
 mod harness;
 mod kept;
 mod odd;
-mod past;
 mod places;
+mod poison;
 mod tls;
 
 use super::*;

@@ -73,8 +73,7 @@ impl Sender {
             tracing::warn!(relay, backend, lines, bytes, "the backlog is dropped at shutdown");
         }
         self.publish();
-        let behind = std::mem::take(&mut self.behind).into_iter().map(Held::new);
-        for held in self.lanes.drain().chain(behind) {
+        for held in self.lanes.drain() {
             self.backlog.leave(held);
         }
         self.flights.shutdown().await;
@@ -85,9 +84,6 @@ impl Sender {
             }
         };
         drop(timeout(FRONTS_TIMEOUT, leave_rest).await);
-        if let Some(failed) = self.past.take_failed() {
-            self.backlog.leave(Held::new(failed.write));
-        }
         self.syncs.shutdown().await;
         if let Some(spool) = self.backlog.spool() {
             spool.close();

@@ -111,7 +111,6 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
             queue,
             metrics: counters,
             direct: None,
-            ways: None,
             filter,
             dialect,
             destination,
@@ -160,6 +159,7 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
     });
     let listener = Listener {
         socket,
+        stays_open: false,
         config,
         fanout: Fanout::new(outputs),
         metrics: Arc::clone(&metrics),
@@ -169,6 +169,7 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
     let stop = stopper.watch();
     let admin = Admin {
         socket: admin,
+        stays_open: false,
         registry: Arc::clone(&registry),
         stopping: stop.clone(),
         stop: stop.clone(),

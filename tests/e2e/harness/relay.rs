@@ -176,6 +176,19 @@ impl Relay {
         kib * 1024
     }
 
+    /// The kernel's number of the thread of this name, which it cuts to 15 bytes.
+    #[track_caller]
+    pub(crate) fn thread(&self, name: &str) -> u32 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut threads = threads.expect("it is our own child").flatten();
+        let found = threads.find(|thread| {
+            let found = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+            found.trim_end() == &name[..name.len().min(15)]
+        });
+        let found = found.unwrap_or_else(|| panic!("no thread {name}"));
+        found.file_name().to_string_lossy().parse().expect("a number")
+    }
+
     /// File descriptors that the process has open.
     pub(crate) fn open_files(&self) -> usize {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
@@ -237,7 +250,7 @@ impl Stopped {
     }
 
     #[track_caller]
-    fn books_close(&self) {
+    pub(crate) fn books_close(&self) {
         let books = self.all_books();
         assert!(!books.is_empty(), "no closing books in the log:\n{}", self.log.join("\n"));
         for (names, books) in books {

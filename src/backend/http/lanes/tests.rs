@@ -64,7 +64,7 @@ fn what_was_overtaken_and_flushed_does_not_stand_for_what_comes_next() {
     assert!(lanes.leap(&"a", 1), "the first has failed alone");
     assert_eq!(numbers(&lanes.take_waiting()), [0]);
     lanes.push(&"a", Item(2, 5));
-    assert_eq!(lanes.take_overtaken(&"a"), None);
+    assert!(!lanes.try_overtaken(&"a"));
     assert_eq!(numbers(&lanes.finish(&"a")), [1]);
     assert_eq!(lanes.start(5), Some("a"));
     assert_eq!(numbers(&lanes.finish(&"a")), [2]);
@@ -141,13 +141,54 @@ fn one_that_keeps_failing_alone_may_be_passed_by_the_next() {
     lanes.put_back(&"a", true);
     assert!(lanes.leap(&"a", 2), "it failed too: the one behind it");
     assert_eq!(numbers(lanes.flight(&"a")), [2]);
-    assert_eq!(lanes.take_overtaken(&"a"), Some(Item(0, 1)));
-    assert!(lanes.finish(&"a").is_empty(), "it has to wait for the one between");
+    assert!(lanes.try_overtaken(&"a"), "the first is tried once more");
+    lanes.release(&"a");
+    lanes.start(10);
+    assert_eq!(numbers(lanes.flight(&"a")), [0]);
+    lanes.put_back(&"a", true);
+    assert_eq!(lanes.take_condemned(&"a"), Some(Item(0, 1)));
+    assert_eq!(lanes.take_condemned(&"a"), None);
+    lanes.release(&"a");
     for n in [1, 2] {
         lanes.start(10);
         assert_eq!(numbers(&lanes.finish(&"a")), [n]);
     }
     assert!(lanes.is_empty());
+}
+
+#[test]
+fn one_that_is_tried_once_more_and_taken_is_not_condemned() {
+    let mut lanes = Lanes::new(|item: &Item| item.1, |_, _| true);
+    for n in 0..2 {
+        lanes.push(&"a", Item(n, 1));
+    }
+    lanes.start(1);
+    lanes.put_back(&"a", true);
+    assert!(lanes.leap(&"a", 1), "the first has failed alone");
+    assert!(lanes.try_overtaken(&"a"));
+    lanes.release(&"a");
+    for n in 0..2 {
+        lanes.start(1);
+        assert_eq!(numbers(&lanes.finish(&"a")), [n], "in their order");
+    }
+    assert!(lanes.is_empty());
+}
+
+#[test]
+fn one_that_is_gone_does_not_condemn_the_next() {
+    let mut lanes = Lanes::new(|item: &Item| item.1, |_, _| true);
+    for n in 0..3 {
+        lanes.push(&"a", Item(n, 1));
+    }
+    lanes.start(1);
+    lanes.put_back(&"a", true);
+    assert!(lanes.leap(&"a", 1), "the first has failed alone");
+    lanes.retain_waiting(None, |_, item| item.0 > 0);
+    assert!(!lanes.try_overtaken(&"a"), "it went past none that is there");
+    assert_eq!(numbers(&lanes.finish(&"a")), [1]);
+    lanes.start(1);
+    lanes.put_back(&"a", true);
+    assert_eq!(lanes.take_condemned(&"a"), None);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -188,10 +229,17 @@ struct Model {
 
 impl Model {
     fn finish(&mut self, key: u8) {
-        let overtaken = self.lanes.take_overtaken(&key);
+        if self.lanes.try_overtaken(&key) {
+            return self.lanes.release(&key);
+        }
         let ended = &mut self.ended[usize::from(key)];
-        ended.extend(overtaken.map(|item| item.0));
         ended.extend(numbers(&self.lanes.finish(&key)));
+    }
+
+    fn put_back(&mut self, key: u8) {
+        self.lanes.put_back(&key, true);
+        let condemned = self.lanes.take_condemned(&key);
+        self.ended[usize::from(key)].extend(condemned.map(|item| item.0));
     }
 
     fn at(&self, ms: u64) -> Instant {
@@ -240,12 +288,12 @@ impl Model {
                 self.lanes.release(&key);
             }
             Step::Hold(key, ms) => {
-                self.lanes.put_back(&key, true);
+                self.put_back(key);
                 self.lanes.hold(&key, self.at(ms));
             }
             Step::Leap(key) => {
                 let leapt = self.lanes.leaps(&key);
-                self.lanes.put_back(&key, true);
+                self.put_back(key);
                 if leapt || !self.lanes.leap(&key, 1) {
                     self.lanes.release(&key);
                 }

@@ -8,6 +8,7 @@ use crate::metrics::Backend;
 use crate::queue::{self, Limits, bounded};
 use crate::stop::Stopper;
 use crate::write::{Answer, Api, Client};
+use bytes::Bytes;
 use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,7 +81,6 @@ pub(super) struct Sending {
     pub(super) queue: Option<queue::Sender<Write>>,
     pub(super) control: Control,
     pub(super) metrics: Arc<Backend>,
-    pub(super) past: Arc<Past>,
     pub(super) stopper: Stopper,
     pub(super) thread: JoinHandle<io::Result<()>>,
 }
@@ -114,31 +114,13 @@ pub(super) fn start(target: HttpTarget) -> Sending {
     let files = open(&metrics);
     let stopper = Stopper::default();
     let (control, commands) = control::channel();
-    let past = Arc::new(Past::new(Arc::clone(&metrics)));
-    let (stop, theirs) = (stopper.watch(), Arc::clone(&past));
+    let (stop, counted) = (stopper.watch(), Arc::clone(&metrics));
     let thread = thread::spawn(move || {
-        let runtime = runtime::new()?;
-        run(&runtime, writes, commands, target, files, theirs, stop);
+        let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
+        run(&runtime, writes, commands, target, files, counted, stop);
         Ok(())
     });
-    Sending { queue: Some(queue), control, metrics, past, stopper, thread }
-}
-
-/// A client's write of a line, or several, and where its answer comes.
-pub(super) fn written(
-    destination: Destination,
-    line: &str,
-) -> (Write, mpsc::Receiver<(usize, Answer)>) {
-    let line = format!("{line}\n");
-    let ends = memchr::memchr_iter(b'\n', line.as_bytes());
-    let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
-    let (answers, answer) = mpsc::channel(1);
-    let write = Write {
-        batch: Batch::from_body(Bytes::from(line), ends),
-        destination: Arc::new(destination),
-        client: Some(Client { output: 0, answers }),
-    };
-    (write, answer)
+    Sending { queue: Some(queue), control, metrics, stopper, thread }
 }
 
 impl Sending {
@@ -154,7 +136,15 @@ impl Sending {
         destination: Destination,
         line: &str,
     ) -> mpsc::Receiver<(usize, Answer)> {
-        let (write, answer) = written(destination, line);
+        let line = format!("{line}\n");
+        let ends = memchr::memchr_iter(b'\n', line.as_bytes());
+        let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
+        let (answers, answer) = mpsc::channel(1);
+        let write = Write {
+            batch: Batch::from_body(Bytes::from(line), ends),
+            destination: Arc::new(destination),
+            client: Some(Client { output: 0, answers }),
+        };
         self.push(write);
         answer
     }

@@ -1,7 +1,7 @@
 //! The backlog on real sockets: what is kept, in which order it leaves, and what is not kept.
 
 use super::*;
-use crate::config::{self, DeadLetters};
+use crate::config;
 use crate::metrics::State;
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ pub(super) fn keeping(address: SocketAddr, bytes_max: u64) -> HttpTarget {
     HttpTarget { backlog: Some(backlog), ..target(address) }
 }
 
-fn wait(what: &str, mut until: impl FnMut() -> bool) {
+pub(super) fn wait(what: &str, mut until: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !until() {
         assert!(Instant::now() < end, "{what}");
@@ -26,7 +26,7 @@ fn wait(what: &str, mut until: impl FnMut() -> bool) {
     }
 }
 
-fn lines(bodies: &[String]) -> Vec<String> {
+pub(super) fn lines(bodies: &[String]) -> Vec<String> {
     bodies.iter().flat_map(|body| body.lines().map(str::to_owned)).collect()
 }
 
@@ -201,58 +201,6 @@ fn what_is_too_large_is_cut_down_to_its_lines() {
         assert_eq!(taken[..7], good, "in order");
         assert_eq!(taken[7..], ["b f=1 1", "b f=2 1"]);
     }
-}
-
-#[test]
-fn a_poison_write_is_set_aside_once_the_backend_takes_the_next() {
-    for with_file in [false, true] {
-        let (address, requests) = backend(|_, body| match body.contains("poison") {
-            true => Some("HTTP/1.1 500 Oops\r\nContent-Length: 5\r\n\r\npanic".to_owned()),
-            false => answer("204 No Content"),
-        });
-        let dir = tempfile::tempdir().expect("a directory");
-        let letters = DeadLetters { dir: dir.path().into(), bytes_max: 1 << 20 };
-        let mut target = keeping(address, 1 << 20);
-        let backlog = target.backlog.as_mut().expect("it has one");
-        backlog.dead_letters = with_file.then_some(letters);
-        let sender = start(target);
-        let path = dir.path().join("relay.out.lp");
-        let mut written: Vec<_> = (0..40).map(|n| format!("a f={n} 1")).collect();
-        written[17] = "poison f=17 1".to_owned();
-        for line in &written {
-            drop(sender.write("d", line));
-        }
-        let metrics = Arc::clone(&sender.metrics);
-        wait("only the poison is dropped", || metrics.owed.lines() == 0);
-        sender.finish();
-        assert_eq!((metrics.delivered.get(), dropped(&metrics, Drop::Poison)), (39, 1));
-        assert_eq!(metrics.backlog.dead_letters.get(), u64::from(with_file));
-        written.remove(17);
-        let bodies = requests.try_iter().map(|request| request.body);
-        let taken: Vec<_> = bodies.filter(|body| !body.contains("poison")).collect();
-        assert_eq!(lines(&taken), written, "in order");
-        let letters = std::fs::read_to_string(path).unwrap_or_default();
-        match with_file {
-            true => {
-                assert!(letters.ends_with("it answers 500: panic\npoison f=17 1\n"), "{letters}")
-            }
-            false => assert_eq!(letters, ""),
-        }
-    }
-}
-
-#[test]
-fn no_write_is_set_aside_while_the_backend_takes_none() {
-    let (address, _requests) = backend(|_, _| answer("500 Internal Server Error"));
-    let sender = start(keeping(address, 1 << 20));
-    for n in 0..3 {
-        assert!(matches!(settled(sender.write("d", &format!("a f={n} 1"))), Answer::Buffered));
-    }
-    let metrics = Arc::clone(&sender.metrics);
-    wait("it is tried many times", || metrics.backlog.retries.get() >= 30);
-    sender.stopper.stop(Instant::now());
-    let metrics = sender.finish();
-    assert_eq!(dropped(&metrics, Drop::Shutdown), 3, "all of them were still there");
 }
 
 /// A number from a seed and a position, evenly spread.

@@ -1,0 +1,207 @@
+//! What all bodies of a listener may hold together, and which of them gives way when others need
+//! its room.
+//!
+//! Called by `body`, which charges what it reads; `shared` makes one for each listener. Without
+//! this a few clients that stop short of the end of large bodies would keep everybody out.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// A body is slow while this much of it takes longer than `SLOW_AFTER`,
+const STEP_BYTES: usize = 16 * 1024;
+/// or this part of what it holds, if that is more: it cannot hold much for long.
+const STEP_PART: usize = 64;
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// All bodies are looked at no more often than this, however many are refused.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// What all bodies of one listener may hold together.
+#[derive(Debug)]
+pub struct Budget {
+    bytes_max: usize,
+    held: AtomicUsize,
+    coming: Mutex<List>,
+}
+
+/// The bodies that hold something already while more of them is to come.
+#[derive(Debug, Default)]
+struct List {
+    bodies: BTreeMap<u64, Progress>,
+    listed: u64,
+    /// When they were last looked at, and whether one was giving way.
+    looked: Option<(Instant, bool)>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    bytes: usize,
+    since: Instant,
+    told: bool,
+    give_way: Arc<Notify>,
+}
+
+impl Budget {
+    /// A budget of `bytes_max` bytes, none of it used.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, held: AtomicUsize::new(0), coming: Mutex::default() }
+    }
+
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Bytes held now.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take(&self, bytes: usize) -> bool {
+        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before.saturating_add(bytes) <= self.bytes_max;
+        if !fits {
+            self.give(bytes);
+        }
+        fits
+    }
+
+    /// Charges what was given unasked, whether it fits or not.
+    pub(super) fn charge(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn give(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Tells the largest of the slow bodies to give way, one at a time. Whether one will.
+    pub(super) fn make_room(&self) -> bool {
+        self.make_room_at(Instant::now())
+    }
+
+    fn make_room_at(&self, now: Instant) -> bool {
+        let mut list = self.list();
+        if let Some((looked, giving_way)) = list.looked
+            && now.saturating_duration_since(looked) < LOOK_PAUSE
+        {
+            return giving_way;
+        }
+        let is_slow =
+            |body: &&mut Progress| now.saturating_duration_since(body.since) >= SLOW_AFTER;
+        let giving_way = list.bodies.values().any(|body| body.told) || {
+            let slow = list.bodies.values_mut().filter(is_slow);
+            slow.max_by_key(|body| body.bytes).is_some_and(|largest| {
+                largest.told = true;
+                largest.give_way.notify_one();
+                true
+            })
+        };
+        list.looked = Some((now, giving_way));
+        giving_way
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A body's place in the list.
+#[derive(Debug)]
+pub(super) struct Listed {
+    budget: Arc<Budget>,
+    number: u64,
+    /// How much it had at its last step.
+    bytes: usize,
+    give_way: Arc<Notify>,
+}
+
+impl Listed {
+    /// Lists a body that holds `bytes` so far.
+    pub(super) fn new(budget: &Arc<Budget>, bytes: usize) -> Self {
+        let give_way = Arc::<Notify>::default();
+        let mut list = budget.list();
+        let number = list.listed;
+        list.listed += 1;
+        let since = Instant::now();
+        let progress = Progress { bytes, since, told: false, give_way: Arc::clone(&give_way) };
+        list.bodies.insert(number, progress);
+        drop(list);
+        Self { budget: Arc::clone(budget), number, bytes, give_way }
+    }
+
+    /// It holds `bytes` now.
+    pub(super) fn came(&mut self, bytes: usize) {
+        if bytes - self.bytes < STEP_BYTES.max(self.bytes / STEP_PART) {
+            return;
+        }
+        self.bytes = bytes;
+        if let Some(body) = self.budget.list().bodies.get_mut(&self.number) {
+            (body.bytes, body.since) = (bytes, Instant::now());
+        }
+    }
+
+    /// Ends when it shall give way.
+    pub(super) async fn gives_way(&self) {
+        self.give_way.notified().await;
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.budget.list().bodies.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(budget: &Budget) -> Vec<u64> {
+        let list = budget.list();
+        list.bodies.iter().filter_map(|(&number, body)| body.told.then_some(number)).collect()
+    }
+
+    #[test]
+    fn the_largest_of_the_slow_gives_way_and_one_at_a_time() {
+        let budget = Arc::new(Budget::new(1 << 20));
+        let start = Instant::now();
+        let after = |millis| start + SLOW_AFTER + Duration::from_millis(millis);
+        assert!(!budget.make_room_at(start), "there is none");
+        let listed = |bytes| Listed::new(&budget, bytes);
+        let (small, large, other) = (listed(10), listed(100_000), listed(50_000));
+        assert!(!budget.make_room_at(start + Duration::from_millis(500)), "they came just now");
+        assert!(budget.make_room_at(after(100)));
+        assert_eq!(told(&budget), [large.number]);
+        assert!(budget.make_room_at(after(200)), "it is about to go");
+        assert_eq!(told(&budget), [large.number]);
+        drop(large);
+        assert!(budget.make_room_at(after(300)));
+        assert_eq!(told(&budget), [other.number]);
+        drop(other);
+        assert!(budget.make_room_at(after(400)));
+        assert_eq!(told(&budget), [small.number]);
+        drop(small);
+        assert!(!budget.make_room_at(after(500)));
+        assert!(budget.list().bodies.is_empty());
+    }
+
+    #[test]
+    fn only_whole_steps_are_progress_and_larger_ones_of_a_large_body() {
+        let budget = Arc::new(Budget::new(1 << 30));
+        let mut body = Listed::new(&budget, 0);
+        let bytes = || budget.list().bodies.values().map(|body| body.bytes).sum::<usize>();
+        body.came(STEP_BYTES - 1);
+        assert_eq!(bytes(), 0);
+        body.came(STEP_BYTES);
+        assert_eq!(bytes(), STEP_BYTES);
+        body.came(64 << 20);
+        body.came((65 << 20) - 1);
+        assert_eq!(bytes(), 64 << 20, "a 64th of it is more");
+        body.came(65 << 20);
+        assert_eq!(bytes(), 65 << 20);
+    }
+}
