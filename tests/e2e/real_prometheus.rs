@@ -151,7 +151,7 @@ fn influxdb_and_victoriametrics_hold_every_sample_after_an_outage() {
     let numbers: Vec<_> = samples.values().copied().collect();
     let all: Vec<_> = (1..=numbers.len()).map(|n| n as f64).collect();
     assert_eq!(numbers, all, "not one is missing");
-    assert!(numbers.len() > 15, "{} scrapes", numbers.len());
+    assert!(numbers.len() > 10, "{} scrapes", numbers.len());
     assert!(of("large").1.values().all(|value| *value == f64::MAX));
     assert!(of("constant").1.values().all(|value| *value == -0.125));
     assert!(one.keys().any(|series| series["__name__"].starts_with("ringrelay_backend_")));
