@@ -4,8 +4,8 @@
 //! Called by the backend's sender thread, which says when files are synced and when old records
 //! go. Synchronous; no thread, no clock, no log of its own, and it knows nothing of backends.
 //!
-//! A spool is a directory of *segments*, each a file of [records](record) and, once some of those
-//! are settled, a file of [marks]. A segment is removed when all its records are settled. Memory
+//! A spool is a directory of *segments*, each a file of records (`record`) and, once some of those
+//! are settled, a file of `marks`. A segment is removed when all its records are settled. Memory
 //! is two bits for each record, one window of 256 KiB or the largest record, and at most 16 open
 //! files beside the one appended to, the directory and its lock; a [`Commit`] may have 32 more.
 //!
