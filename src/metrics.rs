@@ -40,7 +40,7 @@ impl Counter {
     }
 }
 
-/// A running total that many threads write: for what is rarer than lines.
+/// A running total that many threads write: for rare events only.
 #[derive(Debug, Default)]
 pub struct SharedCounter(AtomicU64);
 
@@ -279,8 +279,8 @@ impl Drop {
     }
 }
 
-/// What is counted of one backend: by its sender thread, and by the fronts for what they offer,
-/// drop at the queue, or send by themselves.
+/// What is counted of one backend: by its sender thread, but for `taken` and drops at the queue,
+/// which the fronts count.
 #[derive(Debug)]
 pub struct Backend {
     /// The listener's `name`.
@@ -292,13 +292,13 @@ pub struct Backend {
     /// Lines that the output's filter kept from it; not among those taken.
     pub filtered: SharedCounter,
     /// Lines delivered: answered 2xx, or handed to the kernel by UDP.
-    pub delivered: SharedCounter,
+    pub delivered: Counter,
     /// Bytes delivered, as lines with their newlines.
-    pub delivered_bytes: SharedCounter,
+    pub delivered_bytes: Counter,
     /// Lines dropped, by [`Drop`].
     pub dropped: [SharedCounter; Drop::COUNT],
     /// Requests by the class of their answer; the last is "no answer".
-    pub requests: [SharedCounter; STATUS_CLASSES + 1],
+    pub requests: [Counter; STATUS_CLASSES + 1],
     /// Datagrams sent.
     pub datagrams: Counter,
     /// Times the kernel reported that nobody listens at the backend's UDP port.
@@ -326,8 +326,8 @@ impl Backend {
             name,
             taken: SharedCounter::default(),
             filtered: SharedCounter::default(),
-            delivered: SharedCounter::default(),
-            delivered_bytes: SharedCounter::default(),
+            delivered: Counter::default(),
+            delivered_bytes: Counter::default(),
             dropped: Default::default(),
             requests: Default::default(),
             datagrams: Counter::default(),
@@ -356,8 +356,8 @@ impl Backend {
 /// Durations in buckets that double, from 64 us to about 33 s.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    buckets: [SharedCounter; Self::BUCKETS + 1],
-    sum_us: SharedCounter,
+    buckets: [Counter; Self::BUCKETS + 1],
+    sum_us: Counter,
 }
 
 impl Histogram {

@@ -22,11 +22,6 @@ pub struct Opaque {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// One more.
-    pub fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// So many more.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
@@ -35,11 +30,6 @@ impl Gauge {
     /// So many less.
     pub fn sub(&self, count: u64) {
         self.0.fetch_sub(count, Ordering::Relaxed);
-    }
-
-    /// One less.
-    pub fn decrement(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// How many there are.
@@ -55,7 +45,7 @@ impl Backend {
         self.taken.add(batch.lines());
         if batch.is_opaque() {
             self.opaque.taken.add(1);
-            self.opaque.queued.increment();
+            self.opaque.queued.add(1);
         }
     }
 
@@ -63,7 +53,7 @@ impl Backend {
     pub fn deliver(&self, batch: &Batch) {
         if batch.is_opaque() {
             self.opaque.delivered.add(1);
-            self.opaque.queued.decrement();
+            self.opaque.queued.sub(1);
             return;
         }
         self.delivered.add(batch.lines());
@@ -74,7 +64,7 @@ impl Backend {
     pub fn drop_batch(&self, why: Drop, batch: &Batch) {
         if batch.is_opaque() {
             self.opaque.dropped[why as usize].add(1);
-            self.opaque.queued.decrement();
+            self.opaque.queued.sub(1);
         }
         self.drop_lines(why, batch.lines());
     }
