@@ -93,12 +93,12 @@ const FRONTS_TIMEOUT: Duration = Duration::from_secs(1);
 
 struct Sender {
     queue: Receiver<Write>,
-    queue_open: bool,
-    /// When the queue was closed.
-    hurried: Option<Instant>,
+    /// When the queue was closed; `None` while it is open.
+    closed: Option<Instant>,
     commands: Commands,
     /// By [`Destination::place`].
     lanes: Lanes<Arc<Destination>, Held>,
+    places: Places,
     backlog: Backlog,
     target: HttpTarget,
     transport: Rc<Transport>,
@@ -119,6 +119,23 @@ struct Sender {
     refusals: Sampler,
     ailing: Sampler,
     metrics: Arc<metrics::Backend>,
+}
+
+/// The last destination, and its place: that of the next is most often the same.
+#[derive(Debug, Default)]
+struct Places(Option<(Arc<Destination>, Arc<Destination>)>);
+
+impl Places {
+    fn of(&mut self, destination: &Arc<Destination>) -> Arc<Destination> {
+        match &self.0 {
+            Some((last, place)) if last == destination => Arc::clone(place),
+            _ => {
+                let place = Arc::new(destination.place());
+                self.0 = Some((Arc::clone(destination), Arc::clone(&place)));
+                place
+            }
+        }
+    }
 }
 
 /// A request that ended.
@@ -146,10 +163,10 @@ impl Sender {
         let delay_max = backlog.map_or(Duration::ZERO, |backlog| backlog.delay_max);
         Self {
             queue,
-            queue_open: true,
-            hurried: None,
+            closed: None,
             commands,
             lanes: Lanes::new(Held::request_bytes, Held::merges),
+            places: Places::default(),
             backlog: Backlog::new(bytes_max, spool, Arc::clone(&metrics)),
             transport,
             target,
@@ -189,7 +206,7 @@ impl Sender {
                     // Who asked may have stopped waiting.
                     let _ = flushed.send(self.flush());
                 }
-                write = self.queue.pop(), if self.queue_open => match write {
+                write = self.queue.pop(), if self.closed.is_none() => match write {
                     Some(write) => self.push(write),
                     None => self.hurry(),
                 },
@@ -220,7 +237,7 @@ impl Sender {
     }
 
     fn push(&mut self, write: Write) {
-        let place = Arc::new(write.destination.place());
+        let place = self.places.of(&write.destination);
         if let Some(held) = self.keep_new(&place, Held::new(write)) {
             self.lanes.push(&place, held);
         }
@@ -303,10 +320,10 @@ impl Sender {
 
     /// Nothing new comes, and time is short: what waits for its time is tried now.
     fn hurry(&mut self) {
-        self.queue_open = false;
-        self.hurried = Some(Instant::now());
+        let now = Instant::now();
+        self.closed = Some(now);
         if let Some(outage) = &mut self.outage {
-            outage.until = Instant::now();
+            outage.until = now;
         }
         self.lanes.wake_all();
     }

@@ -246,7 +246,7 @@ impl Sender {
     fn pause(&mut self, destination: &Arc<Destination>, trouble: &Trouble, started: Instant) {
         let now = Instant::now();
         let retry_after = trouble.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
-        let stopping = !self.queue_open;
+        let stopping = self.closed.is_some();
         let bounded = |pause: Duration, least: Duration| match stopping {
             true => pause.min(STOPPING_PAUSE_MAX),
             false => pause.max(least),

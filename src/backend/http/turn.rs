@@ -8,7 +8,6 @@ use super::{FRONTS_TIMEOUT, READ_BYTES_MAX, Sender};
 use crate::backend::Outcome;
 use crate::write::Destination;
 use std::io;
-use std::sync::Arc;
 use std::time::Instant;
 use tokio::time::timeout;
 
@@ -16,11 +15,11 @@ impl Sender {
     /// Whether nothing comes any more, and nothing is left to send; or what is left is safe on
     /// disk, and the backend was found to be down since.
     pub(super) fn is_done(&mut self) -> bool {
-        let Some(hurried) = self.hurried else { return false };
+        let Some(closed) = self.closed else { return false };
         if self.lanes.is_empty() && !self.backlog.has_unread() {
             return true;
         }
-        let is_down = self.outage.as_ref().is_some_and(|outage| outage.failed_after(hurried));
+        let is_down = self.outage.as_ref().is_some_and(|outage| outage.failed_after(closed));
         is_down && self.flights.is_empty() && self.backlog.spool().is_some()
     }
 
@@ -35,7 +34,7 @@ impl Sender {
             && let Some(held) = self.backlog.read(ails)
         {
             bytes += held.write.batch.bytes().len();
-            let place = Arc::new(held.write.destination.place());
+            let place = self.places.of(&held.write.destination);
             self.lanes.push(&place, held);
         }
         self.publish();
