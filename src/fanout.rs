@@ -108,37 +108,33 @@ impl Fanout {
     /// Offers an opaque body to every backend that takes it, as it is.
     #[must_use]
     pub fn offer_opaque(&self, batch: &Arc<Batch>, destination: &Arc<Destination>) -> Answers {
-        let (sender, receiver) = mpsc::channel(self.outputs.len().max(1));
-        let mut asked = 0;
-        let takes = |output: &Output| output.apis.contains(&destination.api);
-        for (index, output) in self.outputs.iter().enumerate().filter(|(_, o)| takes(o)) {
-            asked += 1;
-            output.push(Write {
-                batch: Arc::clone(batch),
-                destination: Arc::clone(destination),
-                client: Some(Client { output: index, answers: sender.clone() }),
-            });
-        }
-        self.wake();
-        Answers { asked, receiver }
+        self.ask(destination.api, |_| Some((Arc::clone(batch), Arc::clone(destination))))
     }
 
     /// Offers a client's batch to every backend that takes lines and gets any of these.
     #[must_use]
     pub fn offer_for_client(&self, batch: &Arc<Batch>, parameters: &Parameters) -> Answers {
-        let (sender, receiver) = mpsc::channel(self.outputs.len().max(1));
         let mut shares = Shares::new(batch, parameters.precision());
         let mut destinations = Destinations::new(parameters);
+        self.ask(Api::Lines, |output| {
+            Some((shares.get(output)?, destinations.get(&output.dialect)))
+        })
+    }
+
+    /// Offers every backend that has an endpoint what it gets there, if that is anything.
+    fn ask<'a>(
+        &'a self,
+        api: Api,
+        mut share: impl FnMut(&'a Output) -> Option<(Arc<Batch>, Arc<Destination>)>,
+    ) -> Answers {
+        let (sender, receiver) = mpsc::channel(self.outputs.len().max(1));
         let mut asked = 0;
-        let takes = |output: &Output| output.apis.contains(&Api::Lines);
+        let takes = |output: &Output| output.apis.contains(&api);
         for (index, output) in self.outputs.iter().enumerate().filter(|(_, o)| takes(o)) {
-            let Some(batch) = shares.get(output) else { continue };
+            let Some((batch, destination)) = share(output) else { continue };
             asked += 1;
-            output.push(Write {
-                batch,
-                destination: destinations.get(&output.dialect),
-                client: Some(Client { output: index, answers: sender.clone() }),
-            });
+            let client = Some(Client { output: index, answers: sender.clone() });
+            output.push(Write { batch, destination, client });
         }
         self.wake();
         Answers { asked, receiver }
