@@ -13,14 +13,14 @@ pub(super) struct Table {
     pub(super) keys: &'static [Key],
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
 }
 
 /// What a key takes. Bounds are inclusive.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     /// The empty string means the same as no key.
     Text,
@@ -99,36 +99,7 @@ pub(super) static HTTP: Table = Table {
 
 pub(super) static HTTP_OUTPUT: Table = Table {
     title: "[[http.output]]",
-    keys: &[
-        text("name"),
-        text("location"),
-        TYPE,
-        ORG,
-        BUCKET,
-        QUEUE_SIZE,
-        ENDPOINTS_KEY,
-        TIMEOUT,
-        MAX_BATCH,
-        MAX_IN_FLIGHT,
-        BUFFER_SIZE,
-        MAX_DELAY,
-        ON_REFUSED,
-        DEAD_LETTER_DIR,
-        DEAD_LETTER_SIZE,
-        SPOOL_DIR,
-        SPOOL_SIZE,
-        SPOOL_MAX_AGE,
-        FSYNC,
-        SKIP_TLS,
-        CA_FILE,
-        CLIENT_PEM,
-        USERNAME,
-        PASSWORD,
-        PASSWORD_ENV,
-        TOKEN,
-        TOKEN_ENV,
-        CONTENT_ENCODING,
-    ],
+    keys: &joined::<28>(&[text("name"), text("location"), TYPE, ORG, BUCKET, QUEUE_SIZE], &BY_HTTP),
 };
 
 pub(super) static ENDPOINTS: Table = Table {
@@ -153,39 +124,20 @@ pub(super) static UDP: Table = Table {
 
 pub(super) static UDP_OUTPUT: Table = Table {
     title: "[[udp.output]]",
-    keys: &[
-        text("name"),
-        text("location"),
-        QUEUE_SIZE,
-        MTU,
-        TYPE,
-        text("database"),
-        text("retention-policy"),
-        ORG,
-        BUCKET,
-        ENDPOINTS_KEY,
-        TIMEOUT,
-        MAX_BATCH,
-        MAX_IN_FLIGHT,
-        BUFFER_SIZE,
-        MAX_DELAY,
-        ON_REFUSED,
-        DEAD_LETTER_DIR,
-        DEAD_LETTER_SIZE,
-        SPOOL_DIR,
-        SPOOL_SIZE,
-        SPOOL_MAX_AGE,
-        FSYNC,
-        SKIP_TLS,
-        CA_FILE,
-        CLIENT_PEM,
-        USERNAME,
-        PASSWORD,
-        PASSWORD_ENV,
-        TOKEN,
-        TOKEN_ENV,
-        CONTENT_ENCODING,
-    ],
+    keys: &joined::<31>(
+        &[
+            text("name"),
+            text("location"),
+            QUEUE_SIZE,
+            MTU,
+            TYPE,
+            text("database"),
+            text("retention-policy"),
+            ORG,
+            BUCKET,
+        ],
+        &BY_HTTP,
+    ),
 };
 
 pub(super) static FILTER: Table = Table {
@@ -197,6 +149,42 @@ pub(super) static FILTER: Table = Table {
         Key { name: "outputs", kind: Kind::Texts },
     ],
 };
+
+/// Keys of every output by HTTP.
+const BY_HTTP: [Key; 22] = [
+    ENDPOINTS_KEY,
+    TIMEOUT,
+    MAX_BATCH,
+    MAX_IN_FLIGHT,
+    BUFFER_SIZE,
+    MAX_DELAY,
+    ON_REFUSED,
+    DEAD_LETTER_DIR,
+    DEAD_LETTER_SIZE,
+    SPOOL_DIR,
+    SPOOL_SIZE,
+    SPOOL_MAX_AGE,
+    FSYNC,
+    SKIP_TLS,
+    CA_FILE,
+    CLIENT_PEM,
+    USERNAME,
+    PASSWORD,
+    PASSWORD_ENV,
+    TOKEN,
+    TOKEN_ENV,
+    CONTENT_ENCODING,
+];
+
+const fn joined<const N: usize>(first: &[Key], more: &[Key]) -> [Key; N] {
+    assert!(first.len() + more.len() == N, "all of them, and nothing else");
+    let (mut keys, mut at) = ([first[0]; N], 0);
+    while at < N {
+        keys[at] = if at < first.len() { first[at] } else { more[at - first.len()] };
+        at += 1;
+    }
+    keys
+}
 
 /// Keys that only an output with a backlog has a use for. `max-delay-interval` is not among them:
 /// the Go relay's sample files give it without a buffer.
