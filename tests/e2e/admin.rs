@@ -4,8 +4,7 @@ use crate::harness::{
     Client, HttpBackend, Relay, Reply, http_listener, http_output, numbered, wait_until,
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
 
@@ -176,11 +175,7 @@ fn a_flush_drops_what_waits_now_and_nothing_later() {
 
 #[test]
 fn a_flush_drops_the_backlog_and_status_shows_it() {
-    let up = Arc::new(AtomicBool::new(false));
-    let is_up = Arc::clone(&up);
-    let backend = HttpBackend::start(move |_| {
-        Reply::status(if is_up.load(Ordering::Acquire) { 204 } else { 503 })
-    });
+    let (backend, up) = HttpBackend::down_until_told();
     let more = "buffer-size-mb = 1\nmax-delay-interval = \"500ms\"";
     let paths = "endpoints = { write = \"/write\", write_prom = \"/prom\" }";
     let location = format!("name = \"a\"\nlocation = \"http://{}/\"\n", backend.addr());

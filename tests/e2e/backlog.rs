@@ -6,21 +6,10 @@ use crate::harness::{
 };
 use rustix::process::Signal;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const KEYS: &str = "buffer-size-mb = 16\nmax-delay-interval = \"20ms\"\ndatabase = \"d\"";
 const HTTP_KEYS: &str = "buffer-size-mb = 16\nmax-delay-interval = \"20ms\"";
-
-/// A backend that answers 503 until the flag is set.
-fn down_until_told() -> (HttpBackend, Arc<AtomicBool>) {
-    let up = Arc::<AtomicBool>::default();
-    let is_up = Arc::clone(&up);
-    let backend = HttpBackend::start(move |_| {
-        Reply::status(if is_up.load(Ordering::Relaxed) { 204 } else { 503 })
-    });
-    (backend, up)
-}
 
 fn state(relay: &Relay, backend: &str) -> BTreeMap<String, u64> {
     relay.metrics().by("ringrelay_backend_state", "state", &[("backend", backend)])
@@ -28,7 +17,7 @@ fn state(relay: &Relay, backend: &str) -> BTreeMap<String, u64> {
 
 #[test]
 fn an_outage_costs_nothing_and_keeps_the_order() {
-    let (late, up) = down_until_told();
+    let (late, up) = HttpBackend::down_until_told();
     let steady = HttpBackend::healthy();
     let http = [
         http_output("late", late.addr(), HTTP_KEYS),
@@ -58,7 +47,7 @@ fn an_outage_costs_nothing_and_keeps_the_order() {
 
 #[test]
 fn a_sole_backend_that_is_down_lets_clients_go_on() {
-    let (late, up) = down_until_told();
+    let (late, up) = HttpBackend::down_until_told();
     let relay =
         Relay::start(&http_listener("in", "", &[http_output("late", late.addr(), HTTP_KEYS)]));
     let mut client = relay.client("in");
@@ -73,7 +62,7 @@ fn a_sole_backend_that_is_down_lets_clients_go_on() {
 
 #[test]
 fn what_came_by_udp_is_kept_too() {
-    let (late, up) = down_until_told();
+    let (late, up) = HttpBackend::down_until_told();
     let relay = Relay::start(&udp_listener("in", "", &[http_output("late", late.addr(), KEYS)]));
     let lines = numbered("udp", 1_000);
     let datagrams: Vec<_> = lines.chunks(10).map(|lines| lines.join("\n")).collect();
@@ -86,7 +75,7 @@ fn what_came_by_udp_is_kept_too() {
 
 #[test]
 fn a_backlog_drains_while_the_relay_stops() {
-    let (late, up) = down_until_told();
+    let (late, up) = HttpBackend::down_until_told();
     let outputs = [http_output("late", late.addr(), "buffer-size-mb = 16")];
     let relay = Relay::start(&http_listener("in", "", &outputs));
     let mut client = relay.client("in");
@@ -105,7 +94,7 @@ fn a_backlog_drains_while_the_relay_stops() {
 
 #[test]
 fn a_backlog_that_does_not_drain_in_time_is_dropped_and_said() {
-    let (late, _up) = down_until_told();
+    let (late, _up) = HttpBackend::down_until_told();
     let listener = http_listener("in", "", &[http_output("late", late.addr(), HTTP_KEYS)]);
     let relay = Relay::start(&format!("shutdown-timeout = \"100ms\"\n{listener}"));
     let mut client = relay.client("in");

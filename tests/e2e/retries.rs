@@ -152,11 +152,7 @@ fn a_write_that_the_backend_fails_for_is_set_aside_and_can_be_sent_again() {
 
 #[test]
 fn a_full_buffer_refuses_what_is_new_and_keeps_what_it_has() {
-    let up = Arc::<AtomicBool>::default();
-    let is_up = Arc::clone(&up);
-    let backend = HttpBackend::start(move |_| {
-        Reply::status(if is_up.load(Ordering::Relaxed) { 204 } else { 503 })
-    });
+    let (backend, up) = HttpBackend::down_until_told();
     let other = HttpBackend::healthy();
     let relay = {
         let outputs =

@@ -9,27 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
-/// A backend that answers 503 until the flag is set.
-fn down_until_told() -> (HttpBackend, Arc<AtomicBool>) {
-    let up = Arc::<AtomicBool>::default();
-    let is_up = Arc::clone(&up);
-    let backend = HttpBackend::start(move |_| {
-        Reply::status(if is_up.load(Ordering::Relaxed) { 204 } else { 503 })
-    });
-    (backend, up)
-}
-
 fn keys(dir: &Path, more: &str) -> String {
     let dir = dir.display();
     format!(
         "buffer-size-mb = 1\nmax-delay-interval = \"20ms\"\nspool-dir = \"{dir}\"\n\
          fsync = \"always\"\n{more}"
     )
-}
-
-/// The lines that the backend took, and those alone.
-fn taken(backend: &HttpBackend, count: usize) -> Vec<String> {
-    backend.wait_for_lines(count)
 }
 
 /// What is in the directories of a spool but for their locks.
@@ -46,7 +31,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 fn what_is_left_at_the_end_is_sent_after_the_next_start() {
     for kills in [false, true] {
         let dir = tempfile::tempdir().expect("a directory");
-        let (late, up) = down_until_told();
+        let (late, up) = HttpBackend::down_until_told();
         let outputs = [http_output("late", late.addr(), &keys(dir.path(), ""))];
         let toml = http_listener("in", "ack = \"all\"", &outputs);
         let relay = Relay::start(&toml);
@@ -70,7 +55,7 @@ fn what_is_left_at_the_end_is_sent_after_the_next_start() {
             assert_eq!(client.write("db=d", line).status(), 204);
         }
         up.store(true, Ordering::Relaxed);
-        assert_eq!(taken(&late, lines.len()), lines);
+        assert_eq!(late.wait_for_lines(lines.len()), lines);
         wait_until("the spool to be empty", || files(dir.path()).is_empty());
         let stopped = relay.finish();
         let books = stopped.books("in", "late");
@@ -84,7 +69,7 @@ fn what_is_left_at_the_end_is_sent_after_the_next_start() {
 #[test]
 fn what_memory_has_no_room_for_is_read_back_in_order() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (late, up) = down_until_told();
+    let (late, up) = HttpBackend::down_until_told();
     let more = "database = \"d\"\nqueue-size-mb = 64";
     let outputs = [http_output("late", late.addr(), &keys(dir.path(), more))];
     let relay = Relay::start(&udp_listener("in", "", &outputs));
@@ -97,7 +82,7 @@ fn what_memory_has_no_room_for_is_read_back_in_order() {
     assert!(metric("backlog_bytes") <= 3 << 19, "memory is bounded, to one write more");
     assert!(metric("spool_bytes") > 60_000 * 30);
     up.store(true, Ordering::Relaxed);
-    assert!(taken(&late, lines.len()) == lines, "all, in order");
+    assert!(late.wait_for_lines(lines.len()) == lines, "all, in order");
     wait_until("the spool to be empty", || metric("spool_bytes") == 0);
     relay.finish();
 }
@@ -105,7 +90,7 @@ fn what_memory_has_no_room_for_is_read_back_in_order() {
 #[test]
 fn a_full_spool_drops_its_oldest_and_counts_them() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (late, up) = down_until_told();
+    let (late, up) = HttpBackend::down_until_told();
     let outputs = [http_output("late", late.addr(), &keys(dir.path(), "spool-size-mb = 8"))];
     let relay = Relay::start(&http_listener("in", "", &outputs));
     let mut client = relay.client("in");
@@ -120,7 +105,7 @@ fn a_full_spool_drops_its_oldest_and_counts_them() {
     assert_eq!(dropped % 1_000, 0, "whole writes");
     up.store(true, Ordering::Relaxed);
     let dropped = usize::try_from(dropped).expect("a small number");
-    let taken = taken(&late, lines.len() - dropped);
+    let taken = late.wait_for_lines(lines.len() - dropped);
     // A write that was in flight when its segment went is older than all others, and is not lost.
     let in_flight = if taken[0] == lines[dropped] { 0 } else { 1_000 };
     let newest = &lines[dropped + in_flight..];
@@ -147,9 +132,9 @@ fn what_waits_for_its_own_sake_is_passed_by_and_comes_later() {
         assert_eq!(one.write("db=missing", missing.join("\n")).status(), 404, "it is told");
         assert_eq!(other.write("db=good", good.join("\n")).status(), 204);
     }
-    assert!(taken(&late, good.len()) == good, "others go on");
+    assert!(late.wait_for_lines(good.len()) == good, "others go on");
     created.store(true, Ordering::Relaxed);
-    let all = taken(&late, good.len() + missing.len());
+    let all = late.wait_for_lines(good.len() + missing.len());
     assert!(all[good.len()..] == missing, "in order");
     wait_until("the spool to be empty", || files(dir.path()).is_empty());
     relay.finish();
@@ -177,9 +162,9 @@ fn what_fails_after_an_outage_makes_room_for_others() {
         assert_eq!(other.write("db=good", good.join("\n")).status(), 204);
     }
     status.store(404, Ordering::Relaxed);
-    assert!(taken(&late, good.len()) == good, "others go on");
+    assert!(late.wait_for_lines(good.len()) == good, "others go on");
     status.store(204, Ordering::Relaxed);
-    let all = taken(&late, good.len() + missing.len());
+    let all = late.wait_for_lines(good.len() + missing.len());
     assert!(all[good.len()..] == missing, "in order");
     wait_until("the spool to be empty", || files(dir.path()).is_empty());
     relay.finish();
@@ -188,7 +173,7 @@ fn what_fails_after_an_outage_makes_room_for_others() {
 #[test]
 fn a_flush_empties_the_spool() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (late, up) = down_until_told();
+    let (late, up) = HttpBackend::down_until_told();
     let outputs = [http_output("late", late.addr(), &keys(dir.path(), ""))];
     let relay = Relay::start(&http_listener("in", "", &outputs));
     let mut client = relay.client("in");
@@ -201,7 +186,7 @@ fn a_flush_empties_the_spool() {
     assert!(in_flight <= 1_000, "all but the one that is tried: {in_flight}");
     up.store(true, Ordering::Relaxed);
     assert_eq!(client.write("db=d", "after f=1 1").status(), 204);
-    assert_eq!(taken(&late, in_flight + 1)[in_flight..], ["after f=1 1"]);
+    assert_eq!(late.wait_for_lines(in_flight + 1)[in_flight..], ["after f=1 1"]);
     wait_until("the spool to be empty", || files(dir.path()).is_empty());
     relay.finish();
 }
@@ -209,7 +194,7 @@ fn a_flush_empties_the_spool() {
 #[test]
 fn prometheus_writes_outlive_the_relay_too() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (late, up) = down_until_told();
+    let (late, up) = HttpBackend::down_until_told();
     let output = format!(
         "name = \"late\"\nlocation = \"http://{}/receive\"\ntype = \"prometheus\"\n{}",
         late.addr(),

@@ -4,8 +4,7 @@ use crate::harness::{HttpBackend, Relay, Reply, http_listener, http_output, numb
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// An output with the default endpoints, but for the write endpoint.
@@ -58,11 +57,7 @@ fn status_shows_what_waits() {
 
 #[test]
 fn status_tells_the_queue_from_the_backlog() {
-    let up = Arc::<AtomicBool>::default();
-    let is_up = Arc::clone(&up);
-    let backend = HttpBackend::start(move |_| {
-        Reply::status(if is_up.load(Ordering::Acquire) { 204 } else { 503 })
-    });
+    let (backend, up) = HttpBackend::down_until_told();
     let outputs = [http_output("a", backend.addr(), "buffer-size-mb = 2")];
     let relay = Relay::start(&http_listener("in", "", &outputs));
     assert_eq!(relay.client("in").write("db=d", "m f=1 1\nm f=2 2").status(), 204);

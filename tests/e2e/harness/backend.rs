@@ -144,6 +144,16 @@ impl HttpBackend {
         })
     }
 
+    /// Answers 503 until the flag is set, and 204 then.
+    pub(crate) fn down_until_told() -> (Self, Arc<AtomicBool>) {
+        let up = Arc::<AtomicBool>::default();
+        let is_up = Arc::clone(&up);
+        let backend = Self::start(move |_| {
+            Reply::status(if is_up.load(Ordering::Acquire) { 204 } else { 503 })
+        });
+        (backend, up)
+    }
+
     /// Answers as `script` says, but nothing before the gate is opened.
     pub(crate) fn gated(
         script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
