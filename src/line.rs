@@ -27,6 +27,7 @@
 //! against the third.
 
 mod fast;
+mod long;
 mod plain;
 mod reason;
 mod scalar;
@@ -46,7 +47,7 @@ use crate::timestamp::Precision;
 use fast::Clean;
 use plain::Found;
 #[cfg(target_arch = "x86_64")]
-use simd::{Avx2, Avx512, Sse2};
+use simd::{Avx2, Avx512, Gfni, Sse2};
 use simd::{Portable, Simd, Work};
 use std::sync::OnceLock;
 use value::TimeLimit;
@@ -319,6 +320,8 @@ fn without_line_end(text: &[u8]) -> &[u8] {
 #[derive(Clone, Copy, Debug)]
 enum Instructions {
     #[cfg(target_arch = "x86_64")]
+    Gfni(Gfni),
+    #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
@@ -341,6 +344,7 @@ impl Instructions {
     fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         let special = [
+            Gfni::detect().map(Self::Gfni),
             Avx512::detect().map(Self::Avx512),
             Avx2::detect().map(Self::Avx2),
             Sse2::detect().map(Self::Sse2),
@@ -353,6 +357,8 @@ impl Instructions {
     #[inline]
     fn run<W: Work>(self, work: W) -> Option<W::Output> {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Gfni(simd) => Some(simd.run(work)),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(simd) => Some(simd.run(work)),
             #[cfg(target_arch = "x86_64")]

@@ -9,7 +9,7 @@
 
 use super::fast::{bit, booleans, integers};
 use super::shape::{Classes, Shape};
-use super::simd::{BLOCK, Simd, Work};
+use super::simd::{BLOCK, EIGHT, Simd, Work};
 use super::tags::{self, TagKeys};
 use super::value::TimeLimit;
 
@@ -122,6 +122,8 @@ impl Work for Find<'_> {
         // One byte more, for the newline that stands behind the input.
         if bytes < ONE * BLOCK {
             self.find::<S, ONE>(simd);
+        } else if S::SORTS_EIGHT && (bytes < EIGHT * BLOCK || self.found.interrupted) {
+            self.find::<S, EIGHT>(simd);
         } else if bytes < FEW * BLOCK || self.found.interrupted {
             self.find::<S, FEW>(simd);
         } else {
@@ -135,7 +137,7 @@ impl Find<'_> {
     #[inline(always)]
     fn find<S: Simd, const N: usize>(self, simd: S) {
         let Self { input, start, limit, found } = self;
-        let mut shape = Shape::new(&Classes::<N>::new(simd, input, start));
+        let mut shape = Shape::new(simd, &Classes::<N>::new(simd, input, start));
         if shape.odd_values {
             check_odd_values(&mut shape, input, start);
         }

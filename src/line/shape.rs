@@ -4,12 +4,12 @@
 //! How: a run of blocks is one long number, with a bit for each byte. A cursor bit that is added
 //! to a mask of ones moves behind the run of ones that it stands on, for the carry runs through
 //! them and stops at the first zero. So one addition finds the ends of all measurements and tags,
-//! another the ends of all fields, and so on. Only these additions go from block to block; all
-//! else is done with several blocks at a time, by the compiler's choice of instructions. That is
-//! why the steps are loops of their own.
+//! another the ends of all fields, and so on. Only these additions go from block to block (see
+//! `simd`); all else is done with several blocks at a time, by the compiler's choice of
+//! instructions. That is why the steps are loops of their own.
 
 use super::fast::masks;
-use super::simd::{BLOCK, Simd};
+use super::simd::{BLOCK, EIGHT, Simd};
 
 /// Masks of `N` blocks, one behind the other: what bytes are.
 pub(super) struct Classes<const N: usize> {
@@ -46,7 +46,29 @@ impl<const N: usize> Classes<N> {
             closing: [0; N],
         };
         let mut any_odd = 0;
-        for index in 0..N {
+        let mut sorted = 0;
+        while sorted + EIGHT <= N {
+            let rest = input.get(start + sorted * BLOCK..).unwrap_or_default();
+            let eight = match rest.first_chunk() {
+                Some(blocks) if N > EIGHT => simd.eight_masks(blocks),
+                None if N > EIGHT => None,
+                _ => simd.few_masks(rest),
+            };
+            let Some(eight) = eight else { break };
+            let blocks = sorted..sorted + EIGHT;
+            all.comma[blocks.clone()].copy_from_slice(&eight.comma);
+            all.equals[blocks.clone()].copy_from_slice(&eight.equals);
+            all.space[blocks.clone()].copy_from_slice(&eight.space);
+            all.newline[blocks.clone()].copy_from_slice(&eight.newline);
+            all.digit[blocks.clone()].copy_from_slice(&eight.digit);
+            all.dot[blocks.clone()].copy_from_slice(&eight.dot);
+            all.minus[blocks.clone()].copy_from_slice(&eight.minus);
+            all.suffix[blocks.clone()].copy_from_slice(&eight.suffix);
+            all.odd[blocks].copy_from_slice(&eight.odd);
+            any_odd |= eight.odd.iter().fold(0, |any, odd| any | odd);
+            sorted += EIGHT;
+        }
+        for index in sorted..N {
             let at = start + index * BLOCK;
             if at >= input.len() {
                 break;
@@ -119,48 +141,6 @@ pub(super) struct Shape<const N: usize> {
     pub stamped: [u64; N],
 }
 
-/// Of each run of ones with a cursor at its beginning, only the bit behind it is left.
-#[inline(always)]
-fn add<const N: usize>(runs: &[u64; N], cursors: &[u64; N], carry: u8) -> [u64; N] {
-    let mut sums = [0; N];
-    let mut carry = carry;
-    for i in 0..N {
-        carry = add_word(carry, runs[i], cursors[i], &mut sums[i]);
-    }
-    sums
-}
-
-#[inline(always)]
-fn subtract<const N: usize>(from: &[u64; N], what: &[u64; N]) -> [u64; N] {
-    let mut rest = [0; N];
-    let mut borrow = 0;
-    for i in 0..N {
-        borrow = subtract_word(borrow, from[i], what[i], &mut rest[i]);
-    }
-    rest
-}
-
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_addcarry_u64 as add_word, _subborrow_u64 as subtract_word};
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline(always)]
-fn add_word(carry: u8, a: u64, b: u64, sum: &mut u64) -> u8 {
-    let (first, one) = a.overflowing_add(b);
-    let (second, other) = first.overflowing_add(u64::from(carry));
-    *sum = second;
-    u8::from(one | other)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline(always)]
-fn subtract_word(borrow: u8, a: u64, b: u64, rest: &mut u64) -> u8 {
-    let (first, one) = a.overflowing_sub(b);
-    let (second, other) = first.overflowing_sub(u64::from(borrow));
-    *rest = second;
-    u8::from(one | other)
-}
-
 /// Moves masks some bytes on, block by block.
 struct Later<const BYTES: usize>(u64);
 
@@ -175,7 +155,7 @@ impl<const BYTES: usize> Later<BYTES> {
 
 impl<const N: usize> Shape<N> {
     #[inline(always)]
-    pub(super) fn new(classes: &Classes<N>) -> Self {
+    pub(super) fn new<S: Simd>(simd: S, classes: &Classes<N>) -> Self {
         let Classes { comma, equals, space, newline, digit, dot, minus, suffix, .. } = classes;
         let mut tags = [0; N];
         let mut shape = Self {
@@ -193,7 +173,7 @@ impl<const N: usize> Shape<N> {
         for i in 0..N {
             key_run[i] = !space[i];
         }
-        let key = add(&key_run, newline, 1);
+        let key = simd.add(&key_run, newline, true);
 
         let mut key_end = [0; N];
         let mut separator = [0; N];
@@ -210,13 +190,13 @@ impl<const N: usize> Shape<N> {
             value_run[i] = digit[i] | value[i] & minus[i];
         }
         // From the key's end to the next space or newline.
-        let fields = add(&fields_run, &key_end, 0);
+        let fields = simd.add(&fields_run, &key_end, false);
         // Separators (commas, and the space before the fields) and equals signs take turns. The
         // subtraction borrows from each separator on up to the next equals sign: it leaves ones at
         // all separators, and zeros at all equals signs and behind the fields, only if they do.
-        let keys = subtract(equals, &separator);
+        let keys = simd.subtract(equals, &separator);
         // `-? digits` of each value.
-        let whole = add(&value_run, &value, 0);
+        let whole = simd.add(&value_run, &value, false);
 
         let mut fields_end = [0; N];
         let mut time_space = [0; N];
@@ -231,8 +211,8 @@ impl<const N: usize> Shape<N> {
             fraction_run[i] = digit[i] | dots[i];
         }
         // From a space that is left to the next newline, over nothing but digits, at least one.
-        let time = add(&time_run, &time_space, 0);
-        let fraction = add(&fraction_run, &dots, 0);
+        let time = simd.add(&time_run, &time_space, false);
+        let fraction = simd.add(&fraction_run, &dots, false);
 
         let mut behind_digit = Later::<1>(0);
         let mut opened = Later::<1>(1);

@@ -1,15 +1,17 @@
 //! Sorts 64 bytes at a time into bitmasks, with the best instructions the processor has.
 //!
-//! `shape` and `fast` work on the masks. The only file of this room with `unsafe`: a value of
-//! [`Avx512`], [`Avx2`] or [`Sse2`] is proof that its instructions were found, which makes the rest
-//! safe.
-#![cfg_attr(
-    target_arch = "x86_64",
-    expect(unsafe_code, reason = "vector loads, and calls of functions that need a CPU feature")
-)]
+//! `shape` and `fast` work on the masks. What processors of a family can do is in a file below,
+//! the only ones with `unsafe`.
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::*;
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{Avx2, Avx512, Gfni, Sse2};
+
+use super::long;
 
 /// How many bytes one mask tells of.
 pub(super) const BLOCK: usize = 64;
@@ -53,6 +55,23 @@ impl Masks {
     }
 }
 
+/// How many blocks some processors sort at once.
+pub(super) const EIGHT: usize = 8;
+
+/// The masks of eight blocks, one behind the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct EightMasks {
+    pub comma: [u64; EIGHT],
+    pub equals: [u64; EIGHT],
+    pub space: [u64; EIGHT],
+    pub newline: [u64; EIGHT],
+    pub digit: [u64; EIGHT],
+    pub dot: [u64; EIGHT],
+    pub minus: [u64; EIGHT],
+    pub suffix: [u64; EIGHT],
+    pub odd: [u64; EIGHT],
+}
+
 /// What is compiled anew for each set of instructions. Closures would do if compilers could be
 /// told to inline them always.
 pub(super) trait Work {
@@ -62,10 +81,22 @@ pub(super) trait Work {
 
 /// One set of instructions.
 pub(super) trait Simd: Copy {
+    /// Whether `eight_masks` and `few_masks` are there; they are faster from three blocks on.
+    const SORTS_EIGHT: bool = false;
     /// Runs `work`, compiled for these instructions.
     fn run<W: Work>(self, work: W) -> W::Output;
     /// Sorts the bytes of a block.
     fn masks(self, block: &[u8; BLOCK]) -> Masks;
+    /// Sorts the bytes of eight blocks.
+    #[inline(always)]
+    fn eight_masks(self, _blocks: &[u8; EIGHT * BLOCK]) -> Option<EightMasks> {
+        None
+    }
+    /// Sorts the bytes of up to eight blocks; newlines follow them.
+    #[inline(always)]
+    fn few_masks(self, _input: &[u8]) -> Option<EightMasks> {
+        None
+    }
     /// Bit `i` of the result is the parity of bits `0..=i`.
     #[inline(always)]
     fn prefix_parity(self, mut bits: u64) -> u64 {
@@ -73,6 +104,16 @@ pub(super) trait Simd: Copy {
             bits ^= bits << step;
         }
         bits
+    }
+    /// `a + b`, and one more if `carry`, of numbers of many words (see `long`).
+    #[inline(always)]
+    fn add<const N: usize>(self, a: &[u64; N], b: &[u64; N], carry: bool) -> [u64; N] {
+        long::add(a, b, carry)
+    }
+    /// `a - b`, likewise.
+    #[inline(always)]
+    fn subtract<const N: usize>(self, a: &[u64; N], b: &[u64; N]) -> [u64; N] {
+        long::subtract(a, b)
     }
 }
 
@@ -112,201 +153,10 @@ impl Simd for Portable {
     }
 }
 
-/// Declares a set of instructions of this processor family, its detection and its functions.
-#[cfg(target_arch = "x86_64")]
-macro_rules! instructions {
-    ($name:ident, $doc:literal, $features:literal, [$($feature:tt),+], $masks:ident) => {
-        #[doc = $doc]
-        #[derive(Clone, Copy, Debug)]
-        pub(super) struct $name(());
-
-        impl $name {
-            /// Proof that the processor has these instructions.
-            pub(super) fn detect() -> Option<Self> {
-                ($(is_x86_feature_detected!($feature))&&+).then_some(Self(()))
-            }
-        }
-
-        impl Simd for $name {
-            #[inline(always)]
-            fn run<W: Work>(self, work: W) -> W::Output {
-                #[target_feature(enable = $features)]
-                fn compiled<W: Work>(simd: $name, work: W) -> W::Output {
-                    work.run(simd)
-                }
-                // SAFETY: `self` is proof that the features were detected.
-                unsafe { compiled(self, work) }
-            }
-
-            #[inline(always)]
-            fn masks(self, block: &[u8; BLOCK]) -> Masks {
-                // SAFETY: `self` is proof that the features were detected.
-                unsafe { $masks(block) }
-            }
-
-            #[inline(always)]
-            fn prefix_parity(self, bits: u64) -> u64 {
-                #[target_feature(enable = "pclmulqdq")]
-                #[inline]
-                #[expect(clippy::cast_sign_loss, clippy::cast_possible_wrap, reason = "bits")]
-                fn multiply(bits: u64) -> u64 {
-                    let ones = _mm_set1_epi8(-1);
-                    let product = _mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits as i64), ones);
-                    _mm_cvtsi128_si64(product) as u64
-                }
-                // SAFETY: `self` is proof that the features were detected.
-                unsafe { multiply(bits) }
-            }
-        }
-    };
-}
-
-#[cfg(target_arch = "x86_64")]
-instructions!(
-    Avx512,
-    "64 bytes at once.",
-    "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq",
-    [
-        "avx512f",
-        "avx512bw",
-        "avx512dq",
-        "avx512vl",
-        "avx2",
-        "bmi1",
-        "bmi2",
-        "lzcnt",
-        "popcnt",
-        "pclmulqdq"
-    ],
-    masks_avx512
-);
-
-#[cfg(target_arch = "x86_64")]
-instructions!(
-    Avx2,
-    "Twice 32 bytes.",
-    "avx2,bmi1,bmi2,lzcnt,popcnt,pclmulqdq",
-    ["avx2", "bmi1", "bmi2", "lzcnt", "popcnt", "pclmulqdq"],
-    masks_avx2
-);
-
-#[cfg(target_arch = "x86_64")]
-instructions!(
-    Sse2,
-    "Four times 16 bytes: every 64-bit x86 has them, and nearly every one PCLMULQDQ.",
-    "sse2,pclmulqdq",
-    ["sse2", "pclmulqdq"],
-    masks_sse2
-);
-
-/// What is odd, by its low four bits, for each of them has its own.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse2")]
-#[inline]
-fn odd_table() -> __m128i {
-    _mm_setr_epi8(0, 0, 0x22, 0x23, 0, 0, 0, 0, 0, 0x09, 0, 0, 0x5c, 0x0d, 0, 0)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-#[expect(clippy::cast_possible_wrap, reason = "vectors are of i8")]
-fn masks_avx512(block: &[u8; BLOCK]) -> Masks {
-    // SAFETY: the block has the 64 bytes that are read, and the load needs no alignment.
-    let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
-    let is = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
-    let from_zero = _mm512_sub_epi8(bytes, _mm512_set1_epi8(b'0' as i8));
-    let table = _mm512_broadcast_i32x4(odd_table());
-    Masks {
-        comma: is(b','),
-        equals: is(b'='),
-        space: is(b' '),
-        newline: is(b'\n'),
-        quote: is(b'"'),
-        backslash: is(b'\\'),
-        digit: _mm512_cmplt_epu8_mask(from_zero, _mm512_set1_epi8(10)),
-        dot: is(b'.'),
-        minus: is(b'-'),
-        suffix: is(b'i'),
-        odd: _mm512_cmpeq_epi8_mask(bytes, _mm512_shuffle_epi8(table, bytes)),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-#[inline]
-#[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "vectors are of i8")]
-fn masks_avx2(block: &[u8; BLOCK]) -> Masks {
-    let (low, high) = block.split_at(32);
-    // SAFETY: the half has the 32 bytes that are read, and the load needs no alignment.
-    let low = unsafe { _mm256_loadu_si256(low.as_ptr().cast()) };
-    // SAFETY: as above.
-    let high = unsafe { _mm256_loadu_si256(high.as_ptr().cast()) };
-    let gather = |class: &dyn Fn(__m256i) -> __m256i| {
-        let low = _mm256_movemask_epi8(class(low)) as u32;
-        let high = _mm256_movemask_epi8(class(high)) as u32;
-        u64::from(low) | u64::from(high) << 32
-    };
-    let is = |byte: u8| gather(&|bytes| _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8)));
-    Masks {
-        comma: is(b','),
-        equals: is(b'='),
-        space: is(b' '),
-        newline: is(b'\n'),
-        quote: is(b'"'),
-        backslash: is(b'\\'),
-        digit: gather(&|bytes| {
-            let from_zero = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0' as i8));
-            _mm256_cmpeq_epi8(_mm256_min_epu8(from_zero, _mm256_set1_epi8(9)), from_zero)
-        }),
-        dot: is(b'.'),
-        minus: is(b'-'),
-        suffix: is(b'i'),
-        odd: gather(&|bytes| {
-            let table = _mm256_broadcastsi128_si256(odd_table());
-            _mm256_cmpeq_epi8(bytes, _mm256_shuffle_epi8(table, bytes))
-        }),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse2")]
-#[inline]
-#[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "vectors are of i8")]
-fn masks_sse2(block: &[u8; BLOCK]) -> Masks {
-    let load = |at: usize| {
-        let quarter = &block[16 * at..16 * at + 16];
-        // SAFETY: the quarter has the 16 bytes that are read, and the load needs no alignment.
-        unsafe { _mm_loadu_si128(quarter.as_ptr().cast()) }
-    };
-    let quarters = [load(0), load(1), load(2), load(3)];
-    let gather = |class: &dyn Fn(__m128i) -> __m128i| {
-        let part =
-            |at: usize| u64::from(_mm_movemask_epi8(class(quarters[at])) as u32) << (16 * at);
-        part(0) | part(1) | part(2) | part(3)
-    };
-    let is = |byte: u8| gather(&|bytes| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8)));
-    Masks {
-        comma: is(b','),
-        equals: is(b'='),
-        space: is(b' '),
-        newline: is(b'\n'),
-        quote: is(b'"'),
-        backslash: is(b'\\'),
-        digit: gather(&|bytes| {
-            let from_zero = _mm_sub_epi8(bytes, _mm_set1_epi8(b'0' as i8));
-            _mm_cmpeq_epi8(_mm_min_epu8(from_zero, _mm_set1_epi8(9)), from_zero)
-        }),
-        dot: is(b'.'),
-        minus: is(b'-'),
-        suffix: is(b'i'),
-        odd: is(b'"') | is(b'\\') | is(b'#') | is(b'\t') | is(b'\0') | is(b'\r'),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn all_instructions_see_the_same_in_every_byte() {
@@ -320,10 +170,64 @@ mod tests {
                 assert_eq!(truth.odd.count_ones() as usize, counted.count());
                 #[cfg(target_arch = "x86_64")]
                 {
+                    assert!(Gfni::detect().is_none_or(|simd| simd.masks(&block) == truth));
                     assert!(Avx512::detect().is_none_or(|simd| simd.masks(&block) == truth));
                     assert!(Avx2::detect().is_none_or(|simd| simd.masks(&block) == truth));
                     assert!(Sse2::detect().is_none_or(|simd| simd.masks(&block) == truth));
                 }
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    proptest! {
+        #[test]
+        fn eight_blocks_at_once_are_as_one_by_one(
+            bytes in proptest::collection::vec(any::<u8>(), EIGHT * BLOCK),
+            common in proptest::collection::vec(0..20_usize, EIGHT * BLOCK),
+            len in 0..=EIGHT * BLOCK,
+        ) {
+            let Some(simd) = Gfni::detect() else { return Ok(()) };
+            let common = common.iter().map(|&at| b" ,=\n0123456789.-i#\"\\"[at]).collect();
+            for mut bytes in [bytes, common] {
+                let few = simd.few_masks(&bytes[..len]).expect("it sorts eight at once");
+                bytes[len..].fill(b'\n');
+                let blocks = bytes[..].try_into().expect("its length");
+                let eight = simd.eight_masks(blocks).expect("it sorts eight at once");
+                prop_assert_eq!(few, eight);
+                for (at, block) in bytes.as_chunks::<BLOCK>().0.iter().enumerate() {
+                    let one = Portable.masks(block);
+                    prop_assert_eq!(eight.comma[at], one.comma);
+                    prop_assert_eq!(eight.equals[at], one.equals);
+                    prop_assert_eq!(eight.space[at], one.space);
+                    prop_assert_eq!(eight.newline[at], one.newline);
+                    prop_assert_eq!(eight.digit[at], one.digit);
+                    prop_assert_eq!(eight.dot[at], one.dot);
+                    prop_assert_eq!(eight.minus[at], one.minus);
+                    prop_assert_eq!(eight.suffix[at], one.suffix);
+                    prop_assert_eq!(eight.odd[at], one.odd);
+                }
+            }
+        }
+
+        #[test]
+        fn long_numbers_are_added_and_subtracted_as_word_by_word(
+            kinds in proptest::collection::vec(0..4_u8, 32),
+            words in proptest::collection::vec(any::<u64>(), 32),
+            carry in any::<bool>(),
+        ) {
+            // Carries go far only where words are all ones, or zeros.
+            let word = |at: usize| match kinds[at] {
+                0 => u64::MAX,
+                1 => 0,
+                2 => 1,
+                _ => words[at],
+            };
+            let a: [u64; 16] = std::array::from_fn(word);
+            let b: [u64; 16] = std::array::from_fn(|at| word(16 + at));
+            if let Some(simd) = Avx512::detect() {
+                prop_assert_eq!(simd.add(&a, &b, carry), long::add(&a, &b, carry));
+                prop_assert_eq!(simd.subtract(&a, &b), long::subtract(&a, &b));
             }
         }
     }
