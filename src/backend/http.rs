@@ -329,10 +329,13 @@ impl Sender {
     }
 
     fn publish(&self) {
-        let state = match (&self.outage, self.backlog.is_empty()) {
-            (Some(_), _) => State::Down,
-            (None, false) => State::Draining,
-            (None, true) => State::Up,
+        // Without a backlog nothing waits for an outage to end, so there are none.
+        let keeps = self.target.backlog.is_some();
+        let down = if keeps { self.outage.is_some() } else { self.health.is_failing() };
+        let state = match (down, self.backlog.is_empty()) {
+            (true, _) => State::Down,
+            (false, false) => State::Draining,
+            (false, true) => State::Up,
         };
         if self.metrics.backlog.state() != state {
             self.metrics.backlog.set_state(state, sys::now_s());

@@ -174,13 +174,19 @@ impl Backend {
         let failed_before = self.tried.replace(Instant::now()).is_some();
         match Connected::open(&self.target.location) {
             Ok(connected) => self.socket = Some(connected),
-            Err(error) if failed_before => tracing::debug!(%error, "still cannot send"),
-            Err(error) => tracing::warn!(
-                backend = %self.metrics.name,
-                location = %self.target.location,
-                %error,
-                "cannot send to this backend; its lines are dropped and counted until it resolves"
-            ),
+            Err(error) => {
+                self.metrics.backlog.failed(format!("cannot send: {error}"), sys::now_s());
+                if failed_before {
+                    return tracing::debug!(%error, "still cannot send");
+                }
+                tracing::warn!(
+                    backend = %self.metrics.name,
+                    location = %self.target.location,
+                    %error,
+                    "cannot send to this backend; its lines are dropped and counted \
+                     until it resolves"
+                );
+            }
         }
     }
 }

@@ -124,7 +124,7 @@ fn http(text: &mut Text, registry: &Registry) {
 type Read = fn(&Backend) -> u64;
 
 #[rustfmt::skip]
-const BACKEND: [(&str, &str, &str, Read); 25] = [
+const BACKEND: [(&str, &str, &str, Read); 28] = [
     ("backend_lines_taken_total", "counter", "Lines offered to the backend.", |b| b.taken.get()),
     ("backend_lines_filtered_total", "counter", "Lines that the filter kept from the backend.",
         |b| b.filtered.get()),
@@ -163,6 +163,12 @@ const BACKEND: [(&str, &str, &str, Read); 25] = [
     ("backend_opaque_restored_total", "counter", "Opaque bodies found in the spool at start.",
         |b| b.spool.opaque_restored.get()),
     ("backend_spool_bytes", "gauge", "Bytes of disk that the spool takes.", |b| b.spool.bytes()),
+    ("backend_queue_limit_bytes", "gauge", "What the queue may take of memory.",
+        |b| b.configured.get().queue_bytes_max),
+    ("backend_backlog_limit_bytes", "gauge", "What the backlog may take of memory.",
+        |b| b.configured.get().backlog_bytes_max),
+    ("backend_spool_limit_bytes", "gauge", "What the spool may take of disk.",
+        |b| b.configured.get().spool_bytes_max),
     ("backend_spool_damaged_total", "counter", "Damaged records of the spool that were skipped.",
         |b| b.spool.damaged.get()),
     ("backend_spool_errors_total", "counter", "Times the spool's disk failed.",

@@ -176,6 +176,7 @@ impl Plan {
         let owed = Arc::clone(push.owed());
         let metrics =
             Arc::new(metrics::Backend::new(Arc::clone(relay), Arc::clone(&output.name), owed));
+        metrics.configured.set(configured(output));
         self.registry.backends.push(Arc::clone(&metrics));
         let dialect = match &output.target {
             Target::Http(target) => target.dialect.clone(),
@@ -204,6 +205,22 @@ impl Plan {
         self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
         let (filter, destination) = (output.filter.clone(), Arc::new(destination));
         Ok(Output { queue: push, metrics, direct, filter, dialect, destination, apis, control })
+    }
+}
+
+/// What is shown of an output beside its counters.
+fn configured(output: &config::Output) -> metrics::ConfiguredValues {
+    let backlog = match &output.target {
+        Target::Http(target) => target.backlog.as_ref(),
+        Target::Udp(_) => None,
+    };
+    let spool = backlog.and_then(|backlog| backlog.spool.as_ref());
+    metrics::ConfiguredValues {
+        location: output.target.location(),
+        is_udp: matches!(output.target, Target::Udp(_)),
+        queue_bytes_max: output.queue_bytes_max,
+        backlog_bytes_max: backlog.map_or(0, |backlog| backlog.bytes_max),
+        spool_bytes_max: spool.map_or(0, |spool| spool.bytes_max),
     }
 }
 
