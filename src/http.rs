@@ -2,10 +2,11 @@
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
 //! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `prom`,
-//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits),
-//! `budget` and `held` (room for bodies), `query`, `points` (lines to a batch), `ack` (how many
-//! backends are enough), `refusal`, `answer` and `shared` (what the threads of a listener share).
-//! Knows nothing of backends but the queues of the fan-out, and whom to give a command.
+//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`, and for the `[admin]` address `page` and
+//! `overview`; what they share is in `body` (limits), `budget` and `held` (room for bodies),
+//! `query`, `points` (lines to a batch), `ack` (how many backends are enough), `refusal`, `answer`
+//! and `shared` (what the threads of a listener share). Knows nothing of backends but the queues of
+//! the fan-out, and whom to give a command.
 
 mod ack;
 mod admin;
@@ -17,6 +18,8 @@ mod door;
 mod health;
 mod held;
 mod metrics;
+mod overview;
+mod page;
 mod ping;
 mod places;
 mod points;
@@ -77,7 +80,7 @@ pub struct Listener {
     pub shared: Shared,
 }
 
-/// The `[admin]` address: serves `/metrics`, `/ping` and `/ready`.
+/// The `[admin]` address: serves the status page, `/status`, `/metrics`, `/ping` and `/ready`.
 #[derive(Debug)]
 pub struct Admin {
     /// Bound and listening.
@@ -260,6 +263,10 @@ impl Site {
                 Endpoint::Ping => ping::answer(204, &head),
                 Endpoint::Ready => ready::answer(self.stopping.requested(), &head),
                 Endpoint::Metrics => metrics::answer(&self.registry, &head),
+                Endpoint::Status => {
+                    overview::answer(&self.registry, self.stopping.requested(), &head)
+                }
+                Endpoint::Other if head.uri.path() == page::PATH => page::answer(&head),
                 _ => answer::not_found(),
             },
         };

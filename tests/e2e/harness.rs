@@ -5,6 +5,7 @@
 //! cannot cancel itself out.
 
 mod backend;
+mod browser;
 mod clients;
 mod http;
 mod manager;
@@ -16,6 +17,7 @@ mod udp;
 mod wait;
 
 pub(crate) use backend::{Gate, HttpBackend, Reply};
+pub(crate) use browser::Browser;
 pub(crate) use clients::{Prometheus, influx};
 pub(crate) use http::{Client, gzip};
 pub(crate) use manager::Manager;

@@ -34,6 +34,7 @@
 //! | UDP in, HTTP out | `udp_to_http`, `backlog::what_came_by_udp` |
 //! | outputs resolved again | `udp_out::a_name_that` (a change: `src/backend/http/tests.rs`) |
 //! | line protocol as InfluxDB 1.x reads it | `line_protocol`, `real_databases` |
+//! | the status page, the dashboard, the alerts | `real_page`, `real_dashboard` |
 //! | hostile and slow clients | `hostile`, `hostile_clients`, `idle` |
 //! | backends do not harm each other | `isolation` |
 
@@ -63,6 +64,7 @@ mod real_cli;
 mod real_clients;
 mod real_databases;
 mod real_outage;
+mod real_page;
 mod real_prometheus;
 mod real_tls;
 mod retries;
