@@ -62,6 +62,7 @@ mod prometheus;
 mod rates;
 mod real_cli;
 mod real_clients;
+mod real_dashboard;
 mod real_databases;
 mod real_outage;
 mod real_page;
