@@ -2,8 +2,8 @@
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
 //! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `prom`,
-//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`, and for the `[admin]` address `page` and
-//! `overview`; what they share is in `body` (limits), `budget` and `held` (room for bodies),
+//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`, and for the `[admin]` address `page`
+//! and `overview`; what they share is in `body` (limits), `budget` and `held` (room for bodies),
 //! `query`, `points` (lines to a batch), `ack` (how many backends are enough), `refusal`, `answer`
 //! and `shared` (what the threads of a listener share). Knows nothing of backends but the queues of
 //! the fan-out, and whom to give a command.

@@ -25,6 +25,7 @@ pub(super) fn answer(registry: &Registry, stopping: bool, head: &Parts) -> Answe
         return answer::method_not_allowed("GET, HEAD");
     }
     let usage = Usage::now();
+    let bounds: Value = (0..Histogram::BUCKETS).map(Histogram::bound_us).collect();
     let mut answer = answer::json(
         StatusCode::OK,
         &json!({
@@ -38,7 +39,7 @@ pub(super) fn answer(registry: &Registry, stopping: bool, head: &Parts) -> Answe
             },
             "udp": registry.udp.iter().map(udp).collect::<Value>(),
             "http": registry.http.iter().map(http).collect::<Value>(),
-            "latency-bounds-us": (0..Histogram::BUCKETS).map(Histogram::bound_us).collect::<Value>(),
+            "latency-bounds-us": bounds,
             "backends": registry.backends.iter().map(|backend| of(backend)).collect::<Value>(),
         }),
     );
