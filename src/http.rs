@@ -33,6 +33,7 @@ pub use budget::Budget;
 pub(crate) use connection::bytes_max as connection_bytes_max;
 pub use shared::Shared;
 
+use crate::bad_senders::Notes;
 use crate::config::{self, Target};
 use crate::fanout::Fanout;
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
@@ -75,6 +76,8 @@ pub struct Listener {
     pub metrics: Arc<CachePadded<HttpWorker>>,
     /// What its threads share.
     pub shared: Shared,
+    /// Where this thread notes refused lines with their sender.
+    pub bad_senders: Arc<Notes>,
 }
 
 /// The `[admin]` address: serves `/metrics`, `/ping` and `/ready`.
@@ -163,6 +166,7 @@ struct Front {
     /// This thread's, past the queues of the fan-out.
     metrics: Arc<CachePadded<HttpWorker>>,
     shared: Shared,
+    bad_senders: Arc<Notes>,
     stamper: Rc<RefCell<Stamper>>,
     /// A client waits no longer than this for its backends.
     answer_timeout: Duration,
@@ -175,10 +179,13 @@ impl Front {
         stamper: Rc<RefCell<Stamper>>,
         stop: Stop,
     ) -> (std::net::TcpListener, Self) {
-        let Listener { socket, stays_open: _, config, fanout, metrics, shared } = listener;
+        let Listener { socket, stays_open: _, config, fanout, metrics, shared, bad_senders } =
+            listener;
         // A write may wait for the request before it in its backend, then for its own.
         let answer_timeout = 2 * longest_timeout(&config) + Duration::from_secs(1);
-        (socket, Self { config, fanout, metrics, shared, stamper, answer_timeout, stop })
+        let front =
+            Self { config, fanout, metrics, shared, bad_senders, stamper, answer_timeout, stop };
+        (socket, front)
     }
 
     /// Counts a request against `rate-limit`; the 429 if it goes over.
@@ -286,8 +293,8 @@ impl Site {
         peer: IpAddr,
     ) -> Answer {
         match endpoint {
-            Endpoint::Write => write::answer(front, head, body, Form::V1).await,
-            Endpoint::WriteV2 => write::answer(front, head, body, Form::V2).await,
+            Endpoint::Write => write::answer(front, head, body, Form::V1, peer).await,
+            Endpoint::WriteV2 => write::answer(front, head, body, Form::V2, peer).await,
             Endpoint::PromWrite => prom::answer(front, head, body).await,
             Endpoint::Ping => ping::answer(front.config.ping_status, head),
             Endpoint::Ready => ready::answer(self.stopping.requested(), head),

@@ -12,6 +12,7 @@
 
 pub mod backend;
 pub mod backoff;
+pub mod bad_senders;
 pub mod batch;
 pub mod cli;
 pub mod config;

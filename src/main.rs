@@ -10,6 +10,7 @@ use ringrelay::sys;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -63,6 +64,7 @@ fn serve(mut relay: Relay, signals: &Receiver<&'static str>) -> anyhow::Result<E
     service::ready("serving");
     let (ended, mut silent) = (relay.ended(), Vec::new());
     let watchdog = service::watchdog().map_or_else(never, tick);
+    let second = tick(Duration::from_secs(1));
     let code = loop {
         select! {
             recv(signals) -> signal => {
@@ -74,6 +76,7 @@ fn serve(mut relay: Relay, signals: &Receiver<&'static str>) -> anyhow::Result<E
                 break ExitCode::FAILURE;
             }
             recv(watchdog) -> _ => feed(&mut relay, &mut silent),
+            recv(second) -> _ => relay.tell(),
         }
     };
     service::stopping(relay.shutdown_timeout());

@@ -9,6 +9,7 @@ mod files;
 mod memory;
 mod plan;
 mod start_error;
+mod tell;
 mod threads;
 
 pub use books::Books;
@@ -32,6 +33,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tell::Telling;
 pub use threads::Ended;
 use threads::Threads;
 
@@ -55,6 +57,7 @@ pub struct Relay {
     /// Ends last: who watches the relay sees it drain.
     admin: Threads,
     admin_stopper: Stopper,
+    telling: Telling,
     ended: crossbeam_channel::Receiver<Ended>,
     shutdown_timeout: Duration,
 }
@@ -84,6 +87,7 @@ impl Relay {
             senders: Threads::new(tell.clone()),
             admin: Threads::new(tell),
             admin_stopper: Stopper::default(),
+            telling: Telling::default(),
             ended,
             shutdown_timeout,
         };
@@ -143,6 +147,7 @@ impl Relay {
                     precision: listener.precision,
                     line_limit: limit.clone().map(Share::new),
                     metrics: counters,
+                    bad_senders: self.telling.notes(&listener.name),
                     stamper: Stamper::default(),
                     // Those of a passed socket were counted by the relays before this one.
                     kernel_drops_seen: sys::kernel_drops(socket.as_fd()).unwrap_or_default(),
@@ -205,6 +210,7 @@ impl Relay {
                     fanout: fanout.clone(),
                     metrics: Arc::clone(&self.registry.http[index].workers[thread]),
                     shared: shared.clone(),
+                    bad_senders: self.telling.notes(&listener.name),
                 });
             }
         }
@@ -247,6 +253,12 @@ impl Relay {
         self.pulses.silent()
     }
 
+    /// Logs who sends what is no line protocol, and which backends by UDP went down or came back.
+    /// To be called about once a second.
+    pub fn tell(&mut self) {
+        self.telling.tell(&self.registry);
+    }
+
     /// How long [`stop`](Self::stop) may take.
     #[must_use]
     pub fn shutdown_timeout(&self) -> Duration {
@@ -269,6 +281,7 @@ impl Relay {
             }
         }
         self.fronts.join();
+        self.telling.rest();
         self.senders.join();
         self.admin_stopper.stop(Instant::now());
         self.admin.join();

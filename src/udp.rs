@@ -7,13 +7,14 @@
 
 pub mod gather;
 
+use crate::bad_senders::Notes;
 use crate::batch::BatchBuilder;
 use crate::fanout::{Fanout, Hand};
-use crate::line::{Item, Lines, Run};
+use crate::line::{Item, Lines, Refused, Run};
 use crate::metrics;
 use crate::pulse::Pulse;
 use crate::rate_limit::Share;
-use crate::ring::{Event, ReceiveRing, Received};
+use crate::ring::{Event, ReceiveRing, Received, name};
 use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::{Precision, Stamper};
@@ -75,6 +76,8 @@ pub struct Intake {
     pub line_limit: Option<Share>,
     /// This worker's counters.
     pub metrics: Arc<CachePadded<metrics::UdpWorker>>,
+    /// Where refused lines are noted with their sender.
+    pub bad_senders: Arc<Notes>,
     /// Hands out stamps to datagrams that need one.
     pub stamper: Stamper,
     /// The kernel's drop counter when it was last looked at.
@@ -192,12 +195,14 @@ impl Intake {
         let payload = received.payload;
         let stride = received.stride.unwrap_or(payload.len()).max(1);
         self.metrics.datagrams.add(payload.len().div_ceil(stride).max(1) as u64);
-        self.take_lines(payload, stride);
+        self.take_lines(payload, stride, received.name);
     }
 
-    /// Takes the lines of `bytes`, which are datagrams of `stride` bytes, each with its own stamp.
-    fn take_lines(&mut self, bytes: &[u8], stride: usize) {
+    /// Takes the lines of `bytes`, which are datagrams of `stride` bytes, each with its own stamp,
+    /// from the sender `name`.
+    fn take_lines(&mut self, bytes: &[u8], stride: usize, name: &[u8]) {
         let mut stamped = None;
+        let mut first_refused = None;
         let mut taken = 0;
         let mut lines = Lines::of_parts(bytes, stride, self.precision);
         loop {
@@ -212,6 +217,7 @@ impl Intake {
                 Some(Item::Line(line)) => line,
                 Some(Item::Refused(refused)) => {
                     self.metrics.refused[refused.reason as usize].add(1);
+                    first_refused.get_or_insert((refused, 0)).1 += 1;
                     continue;
                 }
             };
@@ -228,6 +234,16 @@ impl Intake {
             taken += 1;
         }
         self.metrics.lines.add(taken);
+        if let Some((first, lines)) = first_refused {
+            self.note(name, &first, lines);
+        }
+    }
+
+    #[cold]
+    fn note(&self, name: &[u8], first: &Refused<'_>, lines: u64) {
+        if let Some(from) = name::decode(name) {
+            self.bad_senders.note(from, lines, first.reason, first.bytes);
+        }
     }
 
     fn push_run(&mut self, run: &Run<'_>) {
@@ -294,6 +310,7 @@ mod tests {
             precision: Precision::Nanosecond,
             line_limit: None,
             metrics: Arc::default(),
+            bad_senders: Arc::new(Notes::new("in".into())),
             stamper: Stamper::default(),
             kernel_drops_seen: 0,
         }
@@ -303,10 +320,25 @@ mod tests {
     fn lines_that_were_kept_do_not_wait_for_an_idle_time() {
         let (mut intake, wait) = (intake(), Duration::from_micros(50));
         assert_eq!(intake.idle(wait), IDLE);
-        intake.take_lines(b"m f=1 1", 7);
+        intake.take_lines(b"m f=1 1", 7, &[]);
         assert_eq!(intake.idle(wait), wait);
         intake.hand_over();
         assert_eq!(intake.idle(wait), IDLE);
+    }
+
+    #[test]
+    fn refused_lines_are_noted_with_their_sender_and_good_ones_are_not() {
+        let mut intake = intake();
+        // libc::AF_INET, port 256.
+        let name = [&2_u16.to_ne_bytes()[..], &[1, 0], &[10, 0, 0, 7]].concat();
+        intake.take_lines(b"m f=1 1\nm f=2 2", 15, &name);
+        let mut teller = crate::bad_senders::Teller::default();
+        let notes = [Arc::clone(&intake.bad_senders)];
+        assert_eq!(teller.tell(&notes, Instant::now()), []);
+        intake.take_lines(b"m f=1 1\nbad\nm f=2\nworse", 23, &name);
+        let told = format!("{:?}", teller.tell(&notes, Instant::now()));
+        assert!(told.contains("from: \"10.0.0.7:256\", lines: 2,"), "{told}");
+        assert!(told.contains("first: \"bad\""), "{told}");
     }
 
     #[test]

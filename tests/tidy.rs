@@ -20,11 +20,11 @@ const UNSAFE_ROOMS: [&str; 5] =
 const NO_ARROWS: [(&[&str], &[&str]); 7] = [
     // Bytes and time come in as arguments; the pure rooms know nothing else.
     (
-        &["line", "batch", "segment", "timestamp", "filter"],
+        &["line", "batch", "segment", "timestamp", "filter", "bad_senders"],
         &["udp", "http", "backend", "fanout", "queue"],
     ),
     (
-        &["line", "batch", "segment", "timestamp", "filter"],
+        &["line", "batch", "segment", "timestamp", "filter", "bad_senders"],
         &["config", "metrics", "ring", "sys", "write"],
     ),
     // The spool is a store of writes: files and time come in as arguments.

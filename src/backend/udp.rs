@@ -51,6 +51,8 @@ struct Backend {
     metrics: Arc<metrics::Backend>,
     socket: Option<Connected>,
     tried: Option<Instant>,
+    /// The log was told that it cannot be used.
+    told: bool,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Transport {
     /// A backend that connects when it is first used.
     #[must_use]
     pub fn new(target: UdpTarget, metrics: Arc<metrics::Backend>) -> Self {
-        Self(Mutex::new(Backend { target, metrics, socket: None, tried: None }))
+        Self(Mutex::new(Backend { target, metrics, socket: None, tried: None, told: false }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Backend> {
@@ -171,16 +173,27 @@ impl Backend {
         if !self.wants_socket() {
             return;
         }
-        let failed_before = self.tried.replace(Instant::now()).is_some();
+        self.tried = Some(Instant::now());
+        let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
         match Connected::open(&self.target.location) {
-            Ok(connected) => self.socket = Some(connected),
-            Err(error) if failed_before => tracing::debug!(%error, "still cannot send"),
-            Err(error) => tracing::warn!(
-                backend = %self.metrics.name,
-                location = %self.target.location,
-                %error,
-                "cannot send to this backend; its lines are dropped and counted until it resolves"
-            ),
+            Ok(connected) => {
+                self.socket = Some(connected);
+                if std::mem::take(&mut self.told) {
+                    tracing::info!(relay, backend, "backend is back: it can be sent to");
+                }
+            }
+            Err(error) if self.told => tracing::debug!(%error, "still cannot send"),
+            Err(error) => {
+                self.told = true;
+                tracing::warn!(
+                    relay,
+                    backend,
+                    location = %self.target.location,
+                    %error,
+                    "cannot send to this backend; its lines are dropped and counted until it \
+                     resolves"
+                );
+            }
         }
     }
 }

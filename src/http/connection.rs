@@ -116,7 +116,7 @@ async fn serve(
     room: OwnedSemaphorePermit,
 ) {
     let mut stop = site.stop.clone();
-    if let Some(wire) = shake_hands(&socket, &site, &place.watch, &mut stop).await {
+    if let Some(wire) = shake_hands(&socket, peer, &site, &place.watch, &mut stop).await {
         exchange(&socket, wire, peer, &site, &place.watch).await;
     }
     socket.close().await;
@@ -124,7 +124,13 @@ async fn serve(
 }
 
 /// The connection's bytes; `None` if no TLS came about, or room or a stop was wanted meanwhile.
-async fn shake_hands(socket: &Socket, site: &Site, watch: &Watch, stop: &mut Stop) -> Option<Wire> {
+async fn shake_hands(
+    socket: &Socket,
+    peer: IpAddr,
+    site: &Site,
+    watch: &Watch,
+    stop: &mut Stop,
+) -> Option<Wire> {
     let Some((front, acceptor)) = site.front.as_ref().and_then(Front::tls) else {
         return Some(Wire::Plain(socket.stream()));
     };
@@ -144,7 +150,7 @@ async fn shake_hands(socket: &Socket, site: &Site, watch: &Watch, stop: &mut Sto
     };
     watch.ending();
     front.metrics.handshakes_failed.add(1);
-    acceptor.tell(&front.config.name, &why);
+    acceptor.tell(&front.config.name, peer, &why);
     // Else a client that has sent more would lose the alert that says why.
     socket.linger(site.limits.head_bytes_max, LINGER_TIMEOUT).await;
     None

@@ -6,7 +6,7 @@
 use super::ack::{self, Failure};
 use super::answer::{self, Answer, Form};
 use super::body::{self, Coming, Unreadable};
-use super::points::{self, Points};
+use super::points::{self, FirstRefused, Points};
 use super::query::{self, BadQuery};
 use super::{Front, refusal};
 use crate::dialect::Parameters;
@@ -17,13 +17,20 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, RETRY_AFTER};
 use hyper::http::{HeaderValue, request::Parts};
 use hyper::{Method, StatusCode};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) const PATH: &str = "/write";
 pub(super) const PATH_V2: &str = "/api/v2/write";
 
 /// Answers a request for one of the two paths, as clients of that API expect it.
-pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, form: Form) -> Answer {
+pub(super) async fn answer(
+    front: &Front,
+    head: &Parts,
+    body: Coming<'_>,
+    form: Form,
+    peer: IpAddr,
+) -> Answer {
     match head.method {
         Method::POST => {}
         Method::OPTIONS => return answer::status(StatusCode::NO_CONTENT),
@@ -43,6 +50,7 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, form: 
     };
     if let Some(first) = &points.first_refused {
         count_refused(front, &points);
+        note_refused(front, &points, first, peer);
         return form.bad_line(&first.words, first.line);
     }
     let Some((batch, charge)) = points.batch else {
@@ -120,6 +128,12 @@ fn count_refused(front: &Front, points: &Points) {
         counter.add(lines);
     }
     front.metrics.refused_beside.add(points.lines);
+}
+
+/// Notes who sent refused lines. A client's port tells nothing.
+fn note_refused(front: &Front, points: &Points, first: &FirstRefused, peer: IpAddr) {
+    let lines = points.refused.iter().sum();
+    front.bad_senders.note((peer, 0).into(), lines, first.reason, &first.bytes);
 }
 
 fn unavailable(form: Form) -> Answer {

@@ -33,6 +33,7 @@
 //! | UDP: bad and long lines alone, packing, quotes | `udp_in`, `udp_out` |
 //! | UDP in, HTTP out | `udp_to_http`, `backlog::what_came_by_udp` |
 //! | outputs resolved again | `udp_out::a_name_that` (a change: `src/backend/http/tests.rs`) |
+//! | the log: bad senders, backends that come and go | `logs`, `backlog` |
 //! | line protocol as InfluxDB 1.x reads it | `line_protocol`, `real_databases` |
 //! | hostile and slow clients | `hostile`, `hostile_clients`, `idle` |
 //! | backends do not harm each other | `isolation` |
@@ -56,6 +57,7 @@ mod http_out;
 mod idle;
 mod isolation;
 mod line_protocol;
+mod logs;
 mod merging;
 mod prometheus;
 mod rates;

@@ -2,6 +2,7 @@
 //! client that speaks HTTP by hand.
 
 use crate::backend::{Outcome, settle};
+use crate::bad_senders::Notes;
 use crate::config;
 use crate::fanout::Output;
 use crate::filter::Filter;
@@ -164,6 +165,7 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
         fanout: Fanout::new(outputs),
         metrics: Arc::clone(&metrics),
         shared,
+        bad_senders: Arc::new(Notes::new("test".into())),
     };
     let stopper = Stopper::default();
     let stop = stopper.watch();
