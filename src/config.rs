@@ -16,6 +16,7 @@ mod schema;
 mod security;
 mod summary;
 
+pub use duration::parse as duration;
 pub use problem::{ConfigError, Problem};
 pub use summary::Summary;
 

@@ -39,5 +39,6 @@ pub mod stream;
 pub mod sys;
 pub mod timestamp;
 pub mod tls;
+pub mod top;
 pub mod udp;
 pub mod write;

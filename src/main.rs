@@ -1,12 +1,12 @@
 //! The `ringrelay` command: arguments, allocator, logging, configuration, signals, exit code.
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use ringrelay::cli::{self, Command, LogFormat, USAGE};
+use ringrelay::cli::{self, Command, LogFormat, TOP_USAGE, USAGE};
 use ringrelay::config::Config;
 use ringrelay::relay::Relay;
 use ringrelay::service::{self, passed::Passed};
 use ringrelay::signals;
-use ringrelay::sys;
+use ringrelay::{sys, top};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,6 +25,11 @@ fn main() -> ExitCode {
         Ok(Command::Check { config }) => check(&config),
         Ok(Command::Version) => print(&concat!("ringrelay ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help) => print(&USAGE.trim_end()),
+        Ok(Command::Top(options)) => match top::run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(error.exit_code(), &error),
+        },
+        Ok(Command::TopHelp) => print(&TOP_USAGE.trim_end()),
         Err(error) => fail(error.exit_code(), &error),
     }
 }

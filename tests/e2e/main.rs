@@ -36,6 +36,7 @@
 //! | the log: bad senders, backends that come and go | `logs`, `backlog` |
 //! | line protocol as InfluxDB 1.x reads it | `line_protocol`, `real_databases` |
 //! | hostile and slow clients | `hostile`, `hostile_clients`, `idle` |
+//! | `ringrelay top` | `top` |
 //! | backends do not harm each other | `isolation` |
 
 #[path = "../support/certificates.rs"]
@@ -75,6 +76,7 @@ mod status;
 mod stop;
 mod tls;
 mod tls_scan;
+mod top;
 mod udp_in;
 mod udp_out;
 mod udp_to_http;
