@@ -36,6 +36,7 @@
 //! | line protocol as InfluxDB 1.x reads it | `line_protocol`, `real_databases` |
 //! | hostile and slow clients | `hostile`, `hostile_clients`, `idle` |
 //! | backends do not harm each other | `isolation` |
+//! | several relays behind a load balancer | `real_many` |
 
 #[path = "../support/certificates.rs"]
 mod certificates;
@@ -62,6 +63,8 @@ mod rates;
 mod real_cli;
 mod real_clients;
 mod real_databases;
+mod real_kubernetes;
+mod real_many;
 mod real_outage;
 mod real_prometheus;
 mod real_tls;

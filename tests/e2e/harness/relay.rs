@@ -4,7 +4,7 @@ use super::{Books, Client, DEADLINE, Metrics, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -59,8 +59,14 @@ impl Relay {
     /// As [`start`](Self::start), by a command that becomes the relay when it is given the
     /// relay's arguments.
     #[track_caller]
-    pub(crate) fn start_as(mut command: Command, toml: &str) -> Self {
-        let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
+    pub(crate) fn start_as(command: Command, toml: &str) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST, command, toml)
+    }
+
+    /// As [`start_as`](Self::start_as), with the `[admin]` table on a free port of this address.
+    #[track_caller]
+    pub(crate) fn start_at(host: Ipv4Addr, mut command: Command, toml: &str) -> Self {
+        let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"{host}:0\"\n"));
         let mut child = command
             .arg("-config")
             .arg(&file)
