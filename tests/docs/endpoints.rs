@@ -34,7 +34,7 @@ fn documented() -> Vec<Row> {
             Row { path: one(&row[0]), methods, by_admin, label: one(&row[3]) }
         })
         .collect();
-    assert!(rows.len() >= 10, "the endpoints were found: {}", rows.len());
+    assert!(rows.len() > 5, "the endpoints were found: {}", rows.len());
     rows
 }
 
