@@ -63,6 +63,15 @@ fn write(to: SocketAddr, source: usize, stop: &AtomicBool, count: &AtomicUsize) 
     acknowledged
 }
 
+/// Stops the clients, also where the test fails: a scope waits for its threads.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn joined(clients: Vec<ScopedJoinHandle<'_, Vec<String>>>) -> BTreeSet<String> {
     clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
 }
@@ -156,6 +165,7 @@ fn a_relay_is_killed_under_load() {
 
     let (stop, count) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (of_all, of_any) = thread::scope(|scope| {
+        let running = StopAtEnd(&stop);
         let client = |number: usize, port: u16| {
             let (stop, count) = (&stop, &count);
             scope.spawn(move || write((here, port).into(), number, stop, count))
@@ -170,7 +180,7 @@ fn a_relay_is_killed_under_load() {
         });
         let before = count.load(Ordering::Relaxed);
         wait_until("clients to go on", || count.load(Ordering::Relaxed) > before + 120);
-        stop.store(true, Ordering::Relaxed);
+        drop(running);
         (joined(of_all), joined(of_any))
     });
     for relay in &relays {
@@ -242,6 +252,7 @@ fn what_a_killed_relay_kept_on_disk_comes_when_it_is_back() {
 
     let (stop, count) = (AtomicBool::new(false), AtomicUsize::new(0));
     let acknowledged = thread::scope(|scope| {
+        let running = StopAtEnd(&stop);
         let client = |number: usize| {
             let (stop, count) = (&stop, &count);
             scope.spawn(move || write((here, 9096).into(), number, stop, count))
@@ -254,7 +265,7 @@ fn what_a_killed_relay_kept_on_disk_comes_when_it_is_back() {
         drop(first);
         let before = count.load(Ordering::Relaxed);
         wait_until("clients to go on", || count.load(Ordering::Relaxed) > before + 100);
-        stop.store(true, Ordering::Relaxed);
+        drop(running);
         joined(clients)
     });
     up.store(true, Ordering::Release);

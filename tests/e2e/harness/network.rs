@@ -6,6 +6,7 @@ use super::{binary, wait_until};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// Where Debian has nginx's module for TCP and UDP.
 pub(super) const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
@@ -31,13 +32,13 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Whether namespaces can be made here.
+    /// Whether namespaces can be made here. Tried once: tests run side by side.
     pub(super) fn is_allowed() -> bool {
-        let name = format!("ringrelay-probe-{}", std::process::id());
-        ip(&format!("netns add {name}")) && {
-            // Made by this test, and empty.
-            ip(&format!("netns del {name}"))
-        }
+        static ALLOWED: OnceLock<bool> = OnceLock::new();
+        *ALLOWED.get_or_init(|| {
+            let name = format!("ringrelay-probe-{}", std::process::id());
+            ip(&format!("netns add {name}")) && ip(&format!("netns del {name}"))
+        })
     }
 
     /// Makes `hosts` of them.
