@@ -36,6 +36,7 @@
 //! | line protocol as InfluxDB 1.x reads it | `line_protocol`, `real_databases` |
 //! | hostile and slow clients | `hostile`, `hostile_clients`, `idle` |
 //! | backends do not harm each other | `isolation` |
+//! | installed from its Debian package | `package` |
 
 #[path = "../support/certificates.rs"]
 mod certificates;
@@ -57,6 +58,7 @@ mod idle;
 mod isolation;
 mod line_protocol;
 mod merging;
+mod package;
 mod prometheus;
 mod rates;
 mod real_cli;

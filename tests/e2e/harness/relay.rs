@@ -23,7 +23,7 @@ pub(crate) struct Relay {
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
     listening: BTreeMap<String, SocketAddr>,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 /// A relay that has ended.
@@ -61,9 +61,17 @@ impl Relay {
     #[track_caller]
     pub(crate) fn start_as(mut command: Command, toml: &str) -> Self {
         let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
+        command.arg("-config").arg(&file);
+        let mut relay = Self::start_command(command, toml);
+        relay._dir = Some(dir);
+        relay
+    }
+
+    /// Starts a relay whose command is whole, and waits until it is ready. Its configuration has
+    /// an `[admin]` table; `toml` is what a failure shows of it.
+    #[track_caller]
+    pub(crate) fn start_command(mut command: Command, toml: &str) -> Self {
         let mut child = command
-            .arg("-config")
-            .arg(&file)
             .env("NO_COLOR", "1")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
@@ -81,7 +89,7 @@ impl Relay {
             }
         });
         let listening = BTreeMap::new();
-        let mut relay = Self { child, log, reader: Some(reader), listening, _dir: dir };
+        let mut relay = Self { child, log, reader: Some(reader), listening, _dir: None };
         relay.wait_until_ready(toml);
         relay
     }
