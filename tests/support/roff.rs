@@ -3,7 +3,7 @@
 
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-const HEAD: &str = r#".\" Made from docs/configuration.md by tests/manuals.rs: change that page, not this one.
+const HEAD: &str = r#".\" Made of docs/configuration.md by tests/manuals.rs: change that page.
 .TH RINGRELAY.TOML 5 "" "ringrelay" "File Formats"
 .SH NAME
 ringrelay.toml \- configuration of ringrelay
