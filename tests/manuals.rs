@@ -29,6 +29,16 @@ fn options() -> Vec<&'static str> {
     words.collect()
 }
 
+/// The words of `ringrelay -h` that stand in the place of options: `ringrelay WORD ...`.
+fn subcommands() -> Vec<&'static str> {
+    let usage = USAGE.split("\n\n").next().expect("a split has a first part");
+    let words = usage.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("ringrelay ")?;
+        rest.split_whitespace().next().filter(|word| !word.starts_with('-'))
+    });
+    words.collect()
+}
+
 fn sorted<T: Ord>(words: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut words: Vec<_> = words.into_iter().collect();
     words.sort_unstable();
@@ -81,6 +91,21 @@ fn each_completion_has_the_options() {
     assert_eq!(sorted(fish), options, "fish");
     assert_eq!(sorted(zsh.concat()), options, "zsh");
     assert_eq!(sorted(bash("ringrelay -")), sorted(options.iter().map(|o| format!("-{o}"))));
+}
+
+#[test]
+fn each_subcommand_stands_in_the_page_and_the_completions() {
+    let page = text("packaging/man/ringrelay.1");
+    let shells = ["packaging/completions/_ringrelay", "packaging/completions/ringrelay.fish"];
+    for word in subcommands() {
+        assert!(page.contains(&format!(".B ringrelay {word}\n")), "the synopsis has {word}");
+        for shell in shells {
+            let there = text(shell);
+            let mut words = there.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+            assert!(words.any(|found| found == word), "{shell} has {word}");
+        }
+        assert_eq!(bash(&format!("ringrelay {word}")), [word]);
+    }
 }
 
 /// What bash offers for the last word of a line, split as it splits it.
