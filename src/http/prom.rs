@@ -37,8 +37,8 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>) -> Ans
         }
     };
     let limit = front.config.body_bytes_max;
-    let body = match body::read_as_sent(body, &front.shared.bodies, limit).await {
-        Ok(body) => Bytes::from(body.release()),
+    let (body, charge) = match body::read_as_sent(body, &front.shared.bodies, limit).await {
+        Ok(body) => body.release(),
         Err(unreadable) => return write::refuse(front, unreadable.into_answer(Form::V1)),
     };
     if body.is_empty() {
@@ -54,7 +54,8 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>) -> Ans
         headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
     });
     let answers = front.fanout.offer_opaque(&Batch::opaque(body), &destination);
-    drop(destination);
+    // The queues hold the bytes now.
+    drop((destination, charge));
     write::settled(front, answers, Form::V1).await
 }
 

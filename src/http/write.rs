@@ -45,7 +45,7 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, form: 
         count_refused(front, &points);
         return form.bad_line(&first.words, first.line);
     }
-    let Some(batch) = points.batch else {
+    let Some((batch, charge)) = points.batch else {
         return answer::status(StatusCode::NO_CONTENT);
     };
     if let Some(too_many) = front.shared.limit_lines(points.lines, form) {
@@ -55,7 +55,7 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, form: 
     front.metrics.lines.add(points.lines);
     let answers = front.fanout.offer_for_client(&batch, &parameters);
     // The queues hold the bytes now; a client that waits must hold nothing more of them.
-    drop((batch, parameters));
+    drop((batch, charge, parameters));
     settled(front, answers, form).await
 }
 
