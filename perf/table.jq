@@ -18,10 +18,18 @@ def ns: .cpu.ns_per_line;
 
 # One part of a goal; `ok` is null if it was not measured.
 def part($what; $words; $ok): {what: $what, words: $words, ok: $ok};
+# What is worth knowing, but no part of the goal.
+def beside($words): {what: "", words: $words, ok: "beside"};
+
+# Whether so few lines were lost that CPU per line that arrived still says something.
+def is_whole($relay): [turns($relay)[] | .lines_missing] as $missing
+    | ($missing | add) <= 0.02 * ([turns($relay)[] | .lines_sent] | add);
 
 def at_most($relay; $other; $limit):
     ratios($relay; $other; ns) as $r
-    | part($other; "\($r | spread(two)) times the \($other)"; ($r | median) <= $limit);
+    | "\($r | spread(two)) times the \($other)" as $words
+    | if is_whole($relay) and is_whole($other) then part($other; $words; ($r | median) <= $limit)
+      else part("\($other) (lines were lost)"; $words; null) end;
 
 def go_in_relays($limit):
     if takes_part("go") then
@@ -41,6 +49,6 @@ def verdict:
     (map(select(.ok == false).what) | unique | join(", ")) as $missed
     | (map(select(.ok == null).what) | unique | join(", ")) as $open
     | "\(map(.words) | join("; ")) | "
-        + (if $missed != "" then "no: \($missed)" elif any(.[]; .ok) then "yes" else "" end)
-        + (if $open != "" then (if $missed != "" or any(.[]; .ok) then "; " else "" end)
+        + (if $missed != "" then "no: \($missed)" elif any(.[]; .ok == true) then "yes" else "" end)
+        + (if $open != "" then (if $missed != "" or any(.[]; .ok == true) then "; " else "" end)
             + "not measured: \($open)" else "" end);

@@ -6,12 +6,12 @@
 #     cargo build --release --workspace && cargo bench --no-run --bench line
 #     perf/table.sh --go PATH                 all rows, about 20 minutes
 #     perf/table.sh udp-plain http            these rows alone
-#     perf/table.sh --quick                   two short rounds: wide spreads, about 7 minutes
+#     perf/table.sh --quick                   two rounds: wide spreads, about 8 minutes
 #
 # Rows: udp-plain udp-10 udp-gso loss-free http udp-http parse latency batch-wait backends series
 # workers hot-flow memory. --go PATH (or GO_RELAY) is the binary of the Go influxdb-relay; without
 # it, what is measured against it is said to be missing. BIN_DIR is target/release, OUT the
-# directory, ROUNDS 5 and WINDOW 2s. Needs jq and curl. Exit status: 0 if every turn of ours was
+# directory, ROUNDS 5 and WINDOW 1500ms. Needs jq and curl. Exit status: 0 if every turn of ours was
 # proven, 1 if not, 2 if it could not run. Whether goals are met does not change it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -20,11 +20,11 @@ source perf/rows.bash
 
 all=(udp-plain udp-10 udp-gso loss-free http udp-http parse latency batch-wait backends series
     workers hot-flow memory)
-rounds=${ROUNDS:-5} window=${WINDOW:-2s} go_path=${GO_RELAY:-}
+rounds=${ROUNDS:-5} window=${WINDOW:-1500ms} go_path=${GO_RELAY:-}
 rows=()
 while (($#)); do
     case $1 in
-        --quick) rounds=2 window=1500ms ;;
+        --quick) rounds=2 ;;
         --go) go_path=${2:?--go PATH}; shift ;;
         -*) fail "no such option: $1" ;;
         *)
@@ -57,7 +57,7 @@ against() {
     say "$work" "at most $floor_max times the floor; Go needs $go_min times as much" "$(
         of "$out/$run.json" '
             ([turns("relay")[] | ns] | spread(round)) as $ns
-            | [part("ns"; "\($ns) ns of CPU a line"; true), at_most("relay"; "floor"; $floor),
+            | [beside("\($ns) ns of CPU a line"), at_most("relay"; "floor"; $floor),
                go_in_relays($go)] as $parts
             | ($parts | verdict) | split(" | ") | .[0] + ($missing) + " | " + .[1]' \
             --argjson floor "$floor_max" --argjson go "$go_min" \
@@ -99,7 +99,7 @@ row_udp_gso() {
                 "at most 1.5 times the floor; Go needs 80 times as much" "$(
                 of "$out/$run.json" '
                     ([turns("relay")[] | ns]) as $ns
-                    | [part("ns"; "\($ns | spread(round)) ns of CPU a line"; true),
+                    | [beside("\($ns | spread(round)) ns of CPU a line"),
                        at_most("relay"; "floor"; 1.5),
                        if ($go | length) == 0 then part("Go"; "Go: not given"; null)
                        else ([$go[] | ns] | median / ($ns | median)) as $times
@@ -158,11 +158,13 @@ http_row() {
             def requests: [turns("relay")[] | 1e8 / ns] | spread(round);
             def p99($r): [turns($r)[] | .request_p99_us / 1000] | median | two;
             def p50($r): [turns($r)[] | .request_p50_us / 1000] | median | two;
-            [part("rate"; "\(requests) requests per CPU second"; true), go_in_relays($go),
-             if takes_part("go") then part(if $p99 == "" then "rate" else "p99" end;
-                "p50, p99: \(p50("relay")), \(p99("relay")) ms, Go \(p50("go")), \(p99("go")) ms";
-                $p99 == "" or p99("relay") < p99("go"))
-             else part("Go"; "p50, p99: \(p50("relay")), \(p99("relay")) ms"; null) end]
+            "p50, p99: \(p50("relay")), \(p99("relay")) ms" as $ours
+            | [beside("\(requests) requests per CPU second"), go_in_relays($go),
+             if takes_part("go") then
+                "\($ours), Go \(p50("go")), \(p99("go")) ms" as $both
+                | if $p99 == "" then beside($both)
+                  else part("p99"; $both; p99("relay") < p99("go")) end
+             else beside($ours) end]
             | verdict' --argjson go "$go_min" --arg p99 "$p99"
     )"
 }
@@ -263,7 +265,7 @@ row_batch_wait() {
 }
 
 row_backends() {
-    local outputs seen= one=
+    local outputs seen='' one
     for outputs in 1 2 4 8; do
         compare "backends-$outputs" "${relay[@]}" "${floor[@]}" --lines-per-write 10 --gso \
             --rate 200000 --outputs "$outputs" || return
@@ -283,7 +285,7 @@ row_backends() {
 }
 
 row_series() {
-    local series round seen= names=([1000]="1 thousand" [100000]="100 thousand" [1000000]="1 million"
+    local series round seen='' names=([1000]="1 thousand" [100000]="100 thousand" [1000000]="1 million"
         [10000000]="10 million")
     local counts=(1000 100000 1000000 10000000)
     rm -f "$out"/series-*.json
