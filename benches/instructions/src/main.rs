@@ -91,7 +91,8 @@ fn strings() -> String {
         let (host, user, ms) = (n % 64, 10_000 + n, n % 97);
         format!(
             "log,host=server\\ {host:02},level=info \
-             message=\"GET /api/v1/users/{user} took, all in all, {ms:02} ms\",status=200i {STAMP}\n"
+             message=\"GET /api/v1/users/{user} took, all in all, {ms:02} ms\",status=200i \
+             {STAMP}\n"
         )
     };
     (0..LINES).map(line).collect()
