@@ -201,6 +201,14 @@ impl<T: Weigh> Sender<T> {
     pub fn owed(&self) -> &Arc<Owed> {
         &self.shared.owed
     }
+
+    /// The same queue; what is pushed through this end and its clones has another limit in bytes.
+    #[must_use]
+    pub fn with_bytes_max(&self, bytes_max: u64) -> Self {
+        let mut clone = self.clone();
+        clone.bytes_max = bytes_max;
+        clone
+    }
 }
 
 impl<T> Clone for Sender<T> {

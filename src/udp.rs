@@ -6,6 +6,9 @@
 //! starts the thread.
 
 pub mod gather;
+mod serving;
+
+pub use serving::{Batches, POOLED_BATCHES, Serving};
 
 use crate::batch::BatchBuilder;
 use crate::fanout::{Fanout, Hand};
@@ -22,6 +25,7 @@ use gather::Gather;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Receive buffers of one worker, 68 KiB each; a page of memory is taken when it is first used.
 pub const RECEIVE_BUFFERS: u16 = 256;
@@ -40,6 +44,7 @@ pub struct Worker {
     ring: ReceiveRing,
     intake: Intake,
     gather: Gather,
+    serving: watch::Receiver<Arc<Serving>>,
     stop: Stop,
     pulse: Pulse,
     ending: Ending,
@@ -64,36 +69,38 @@ struct Turn {
 /// The path of a payload from the ring to the queues.
 pub struct Intake {
     /// The backends' queues.
-    pub fanout: Fanout,
+    fanout: Fanout,
     /// Takes the good lines.
-    pub builder: BatchBuilder,
+    builder: BatchBuilder,
+    batches: Batches,
     /// How batches are handed on.
-    pub hand: Hand,
+    hand: Hand,
     /// The unit of timestamps.
-    pub precision: Precision,
+    precision: Precision,
     /// This worker's share of the listener's `rate-limit-lines`, if there is one.
-    pub line_limit: Option<Share>,
+    line_limit: Option<Share>,
     /// This worker's counters.
-    pub metrics: Arc<CachePadded<metrics::UdpWorker>>,
+    metrics: Arc<CachePadded<metrics::UdpWorker>>,
     /// Hands out stamps to datagrams that need one.
-    pub stamper: Stamper,
+    stamper: Stamper,
     /// The kernel's drop counter when it was last looked at.
-    pub kernel_drops_seen: u32,
+    kernel_drops_seen: u32,
 }
 
 impl Worker {
-    /// A worker over `ring`, handing lines to `intake`; a busy one lets datagrams gather for up
-    /// to `batch_wait`.
+    /// A worker over `ring`, handing lines to `intake`, which was made of what is in `serving`.
     #[must_use]
     pub fn new(
         ring: ReceiveRing,
         intake: Intake,
-        batch_wait: Duration,
+        mut serving: watch::Receiver<Arc<Serving>>,
         stop: Stop,
         pulse: Pulse,
         ending: Ending,
     ) -> Self {
-        Self { ring, intake, gather: Gather::new(batch_wait, WANT_MAX), stop, pulse, ending }
+        let batch_wait = serving.borrow_and_update().batch_wait;
+        let gather = Gather::new(batch_wait, WANT_MAX);
+        Self { ring, intake, gather, serving, stop, pulse, ending }
     }
 
     /// Receives until told to stop; then takes what is its own already, and ends.
@@ -130,12 +137,26 @@ impl Worker {
         Ok(())
     }
 
+    /// Goes on with another fan-out and other limits, if there are: between two turns, and what
+    /// came before goes the old way.
+    fn renew(&mut self) {
+        // An error is the relay's end, which is told otherwise.
+        if !self.serving.has_changed().unwrap_or(false) {
+            return;
+        }
+        let serving = Arc::clone(&self.serving.borrow_and_update());
+        self.gather.set_wait_max(serving.batch_wait);
+        self.intake.renew(&serving);
+    }
+
     /// One wait, and all that came.
     fn turn(&mut self, want: usize, wait: Duration, idle: Duration) -> io::Result<Turn> {
         let before = self.intake.metrics.bytes.get();
         let started = Instant::now();
         self.ring.wait(want, wait, idle)?;
         let waited = started.elapsed();
+        // Here, so that what comes after a change is never treated as before it.
+        self.renew();
         let Self { ring, intake, .. } = self;
         let completions = ring.drain(2 * want, |event| intake.take(event));
         let bytes = self.intake.metrics.bytes.get() - before;
@@ -284,19 +305,9 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Pool;
 
     fn intake() -> Intake {
-        Intake {
-            fanout: Fanout::new(Vec::new()),
-            builder: BatchBuilder::new(Pool::new(1, 1024), None),
-            hand: Hand::Direct,
-            precision: Precision::Nanosecond,
-            line_limit: None,
-            metrics: Arc::default(),
-            stamper: Stamper::default(),
-            kernel_drops_seen: 0,
-        }
+        Intake::new(&serving::tests::serving(), Arc::default(), 0)
     }
 
     #[test]

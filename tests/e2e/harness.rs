@@ -21,7 +21,7 @@ pub(crate) use http::{Client, gzip};
 pub(crate) use manager::Manager;
 pub(crate) use metrics::{Books, Metrics, names};
 pub(crate) use real::{InfluxDb, VictoriaMetrics, python, require, script};
-pub(crate) use relay::{Relay, binary, config_file, run};
+pub(crate) use relay::{ADMIN, Relay, binary, config_file, run};
 pub(crate) use toml::{http_listener, http_output, udp_listener, udp_output, v2_output};
 pub(crate) use udp::{UdpSink, UdpSource};
 pub(crate) use wait::{DEADLINE, wait_for, wait_until};

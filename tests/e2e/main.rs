@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `-config`, `-v`, `-version`, `-check`, exit codes | `start` |
 //! | signals end it in order | `stop` |
+//! | SIGHUP reads the file again, whole or not at all | `reload`, `reload_refused` |
 //! | configuration files of both Go relays | `start::files_of_both`, `http_in::the_original` |
 //! | names default to addresses | `status::names_are`, `tls::credentials_reach` |
 //! | mistakes: file, line, remedy, nothing bound | `start` (each one: `tests/config_mistakes`) |
@@ -65,6 +66,8 @@ mod real_databases;
 mod real_outage;
 mod real_prometheus;
 mod real_tls;
+mod reload;
+mod reload_refused;
 mod retries;
 mod service;
 mod spool;

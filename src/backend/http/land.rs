@@ -59,12 +59,22 @@ impl Outage {
     pub(super) fn failed_after(&self, time: Instant) -> bool {
         self.failed > time
     }
+
+    /// It may be over: the backend is tried now.
+    pub(super) fn restart(&mut self, backoff: Backoff, now: Instant) {
+        (self.until, self.backoff) = (now, backoff);
+    }
 }
 
 impl Ailment {
     /// Whether the backend takes others.
     pub(super) fn is_alone(&self) -> bool {
         self.alone
+    }
+
+    /// It may be over: the pauses begin anew.
+    pub(super) fn restart(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
     }
 }
 

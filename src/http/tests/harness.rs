@@ -16,6 +16,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
+use tokio::sync::watch::channel;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -148,23 +149,19 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
     let metrics = Arc::<CachePadded<HttpWorker>>::default();
     let shared = Shared::new(&config);
     let bodies = Arc::clone(&shared.bodies);
+    let tls = config.tls.clone();
+    let fanout = Fanout::new(outputs);
+    let (_, serving) = channel(Arc::new(Serving { config, fanout, shared }));
     let registry = Arc::new(Registry {
         http: vec![HttpListener {
             name: "test".into(),
             workers: vec![Arc::clone(&metrics)],
-            tls: config.tls.clone(),
+            tls: tls.into(),
         }],
-        backends: backends.iter().map(|(backend, _)| Arc::clone(backend)).collect(),
+        backends: backends.iter().map(|(b, _)| Arc::clone(b)).collect::<Vec<_>>().into(),
         ..Registry::default()
     });
-    let listener = Listener {
-        socket,
-        stays_open: false,
-        config,
-        fanout: Fanout::new(outputs),
-        metrics: Arc::clone(&metrics),
-        shared,
-    };
+    let listener = Listener { socket, stays_open: false, serving, metrics: Arc::clone(&metrics) };
     let stopper = Stopper::default();
     let stop = stopper.watch();
     let admin = Admin {

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,12 +18,22 @@ pub(crate) fn binary() -> PathBuf {
     std::env::var_os("RINGRELAY_BIN").map_or_else(built, PathBuf::from)
 }
 
+/// What is added to every configuration.
+pub(crate) const ADMIN: &str = "\n[admin]\nbind-addr = \"127.0.0.1:0\"\n";
+
+/// What the log says last of a reload.
+const RELOADED: &str = "the configuration is reloaded";
+const REFUSED: &str = "nothing has changed";
+
 /// A running relay. It is killed when it is dropped.
 pub(crate) struct Relay {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
     listening: BTreeMap<String, SocketAddr>,
+    /// Outputs that came later were not offered all that was accepted.
+    reloaded: AtomicBool,
+    file: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -60,7 +71,7 @@ impl Relay {
     /// relay's arguments.
     #[track_caller]
     pub(crate) fn start_as(mut command: Command, toml: &str) -> Self {
-        let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
+        let (dir, file) = config_file(&format!("{toml}{ADMIN}"));
         let mut child = command
             .arg("-config")
             .arg(&file)
@@ -81,7 +92,8 @@ impl Relay {
             }
         });
         let listening = BTreeMap::new();
-        let mut relay = Self { child, log, reader: Some(reader), listening, _dir: dir };
+        let (reader, reloaded) = (Some(reader), AtomicBool::new(false));
+        let mut relay = Self { child, log, reader, listening, reloaded, file, _dir: dir };
         relay.wait_until_ready(toml);
         relay
     }
@@ -103,6 +115,37 @@ impl Relay {
                 self.listening.insert(name, addr);
             }
         }
+    }
+
+    /// Writes another configuration, which must take effect; everything has switched when this
+    /// returns.
+    #[track_caller]
+    pub(crate) fn reload(&self, toml: &str) {
+        let said = self.hang_up(&format!("{toml}{ADMIN}"));
+        assert!(said.iter().any(|line| line.contains(RELOADED)), "{}", said.join("\n"));
+        self.reloaded.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes another file, which must change nothing; gives what the log says about it.
+    #[track_caller]
+    pub(crate) fn refuses(&self, toml: &str) -> String {
+        let said = self.hang_up(toml).join("\n");
+        assert!(said.contains(REFUSED), "{said}");
+        said
+    }
+
+    /// Sends SIGHUP and waits until the log says what came of it.
+    #[track_caller]
+    fn hang_up(&self, text: &str) -> Vec<String> {
+        std::fs::write(&self.file, text).expect("its directory is there");
+        let before = self.log().len();
+        self.signal(Signal::HUP);
+        wait_for("the reload to end", || {
+            let said = self.log().split_off(before);
+            said.iter()
+                .any(|line| line.contains(RELOADED) || line.contains(REFUSED))
+                .then_some(said)
+        })
     }
 
     /// Where a listener is bound, by its name.
@@ -149,7 +192,7 @@ impl Relay {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let metrics = self.metrics();
-            let open = metrics.open_books();
+            let open = metrics.open_books(!self.reloaded.load(Ordering::Relaxed));
             if open.is_empty() {
                 return metrics;
             }
