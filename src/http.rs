@@ -3,9 +3,9 @@
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
 //! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `prom`,
 //! `ping`, `ready`, `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits),
-//! `budget` (room for bodies), `query`, `points` (lines to a batch), `ack` (how many backends are
-//! enough), `refusal`, `answer` and `shared` (what the threads of a listener share). Knows nothing
-//! of backends but the queues of the fan-out, and whom to give a command.
+//! `budget` and `held` (room for bodies), `query`, `points` (lines to a batch), `ack` (how many
+//! backends are enough), `refusal`, `answer` and `shared` (what the threads of a listener share).
+//! Knows nothing of backends but the queues of the fan-out, and whom to give a command.
 
 mod ack;
 mod admin;
@@ -15,6 +15,7 @@ mod budget;
 mod connection;
 mod door;
 mod health;
+mod held;
 mod live;
 mod metrics;
 mod ping;

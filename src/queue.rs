@@ -213,11 +213,8 @@ impl<T: Weigh> Sender<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self {
-            channel: self.channel.clone(),
-            shared: Arc::clone(&self.shared),
-            bytes_max: self.bytes_max,
-        }
+        let (channel, shared) = (self.channel.clone(), Arc::clone(&self.shared));
+        Self { channel, shared, bytes_max: self.bytes_max }
     }
 }
 

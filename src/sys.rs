@@ -2,8 +2,10 @@
 //! `backend`, with the kernel's errors left for them to put into words. No ring here: see `ring`.
 #![expect(unsafe_code, reason = "socket options that no safe wrapper offers")]
 
+mod pages;
 mod ready;
 
+pub use pages::Pages;
 pub use ready::ReadyListener;
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};

@@ -8,7 +8,6 @@ use super::answer::{self, Answer, Form};
 use super::body::{self, Coming};
 use crate::config::Target;
 use crate::control::{Asked, Command, Query, Told};
-use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
@@ -33,8 +32,9 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, peer: 
         return refusal;
     }
     let limit = front.config.body_bytes_max;
-    let body = match body::read(&head.headers, body, &front.shared.bodies, limit).await {
-        Ok(body) => Bytes::from(body.release()),
+    // Charged until every backend has answered.
+    let (body, _charge) = match body::read(&head.headers, body, &front.shared.bodies, limit).await {
+        Ok(body) => body.release(),
         Err(unreadable) => return unreadable.into_answer(Form::V1),
     };
     let query = Arc::new(Query {
@@ -168,6 +168,7 @@ fn refusal(front: &Front, head: &Parts, peer: IpAddr) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn told(status: u16, body: &'static str) -> Asked {
         let body = Bytes::from_static(body.as_bytes());

@@ -1,11 +1,12 @@
 //! Reads a request body into memory: whole, inflated, within its limits.
 //!
 //! Called by the endpoints that take a body. [`Budget`] bounds what all bodies of a listener hold
-//! together, across its threads: it is charged as a body grows, not as its length is announced.
-//! Does not look at what a body says.
+//! together, across its threads: it is charged as a body grows, not as its length is announced
+//! (see `held`). Does not look at what a body says.
 
 use super::answer::{Answer, Form};
 use super::budget::{Budget, Listed};
+use super::held::{HEAP_BYTES_MAX, Held};
 use super::watch::Watch;
 use flate2::bufread::MultiGzDecoder;
 use http_body_util::BodyExt;
@@ -23,8 +24,6 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How long, and how often, a body looks for the room that another one is about to give back.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
-/// The first allocation of a body; it doubles from there.
-const FIRST_BYTES: usize = 4 * 1024;
 /// How much is inflated before other requests of the thread get their turn.
 const INFLATE_BYTES: usize = 64 * 1024;
 
@@ -80,67 +79,6 @@ fn busy(form: Form, why: &str) -> Answer {
     let mut answer = form.error(StatusCode::SERVICE_UNAVAILABLE, why);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
-}
-
-/// Bytes whose memory is charged to a budget for as long as they are held.
-#[derive(Debug)]
-pub(super) struct Held {
-    bytes: Vec<u8>,
-    budget: Arc<Budget>,
-    /// Never grown beyond this: the body's length where it is known.
-    expected: usize,
-}
-
-impl Held {
-    /// Holds nothing yet. `expected` bytes, if known, spare the last doubling.
-    pub(super) fn new(budget: &Arc<Budget>, expected: Option<usize>) -> Self {
-        let expected = expected.unwrap_or(usize::MAX);
-        Self { bytes: Vec::new(), budget: Arc::clone(budget), expected }
-    }
-
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Unreadable> {
-        let (needed, before) = (self.bytes.len() + bytes.len(), self.bytes.capacity());
-        if needed > before {
-            let doubled = (before * 2).max(FIRST_BYTES).min(self.expected);
-            let grow = needed.max(doubled) - self.bytes.len();
-            let charge = self.bytes.len() + grow - before;
-            if !self.budget.take(charge) {
-                self.budget.make_room();
-                return Err(Unreadable::Busy);
-            }
-            self.bytes.reserve_exact(grow);
-            // The allocator may give more than was asked for: what is charged is what is freed.
-            let more = self.bytes.capacity() - before - charge;
-            self.budget.charge(more);
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// How many bytes it was said to hold in the end.
-    pub(super) fn expected(&self) -> usize {
-        self.expected
-    }
-
-    /// Lets go of the budget: from here on a queue's limit bounds the bytes.
-    pub(super) fn release(mut self) -> Vec<u8> {
-        self.budget.give(self.bytes.capacity());
-        let mut bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() > bytes.len() + bytes.len() / 4 {
-            bytes.shrink_to_fit();
-        }
-        bytes
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.budget.give(self.bytes.capacity());
-    }
 }
 
 /// A body on its way in.
@@ -226,8 +164,10 @@ async fn gives_way(listed: Option<&Listed>) {
     }
 }
 
-/// Adds bytes to a body, if they fit or another body gives way to them soon.
+/// Adds bytes to a body, if they fit, or soon will: where another body gives way to them, or they
+/// are so few that whoever leaves next makes room for them.
 async fn grow(held: &mut Held, bytes: &[u8]) -> Result<(), Unreadable> {
+    let is_short = held.bytes().len() + bytes.len() <= HEAP_BYTES_MAX;
     let mut until = None;
     loop {
         match held.push(bytes) {
@@ -235,7 +175,8 @@ async fn grow(held: &mut Held, bytes: &[u8]) -> Result<(), Unreadable> {
             pushed => return pushed,
         }
         let now = Instant::now();
-        if now >= *until.get_or_insert(now + ROOM_TIMEOUT) || !held.budget.make_room() {
+        let may_come = held.budget().make_room() || is_short;
+        if now >= *until.get_or_insert(now + ROOM_TIMEOUT) || !may_come {
             return Err(Unreadable::Busy);
         }
         tokio::time::sleep(ROOM_PAUSE).await;
@@ -254,10 +195,13 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Unreadable> {
     }
 }
 
+/// Inflates a whole body. Small ones take turns; of large ones few go on at once, for all of them
+/// together would use the budget up before any is done.
 async fn inflate(packed: &Held, bytes_max: usize) -> Result<Held, Unreadable> {
     let mut decoder = MultiGzDecoder::new(packed.bytes());
-    let mut held = Held::new(&packed.budget, None);
+    let mut held = Held::new(packed.budget(), None);
     let mut part = vec![0; INFLATE_BYTES];
+    let mut place = None;
     loop {
         let n = decoder.read(&mut part).map_err(|error| Unreadable::BadGzip(error.to_string()))?;
         if n == 0 {
@@ -265,6 +209,9 @@ async fn inflate(packed: &Held, bytes_max: usize) -> Result<Held, Unreadable> {
         }
         if held.bytes().len() + n > bytes_max {
             return Err(Unreadable::TooLarge(bytes_max));
+        }
+        if place.is_none() && held.bytes().len() + n > HEAP_BYTES_MAX {
+            place = Some(packed.budget().place_to_inflate().await);
         }
         grow(&mut held, &part[..n]).await?;
         // The runtime starts others' I/O only when it waits for some itself: a plain yield would
@@ -295,7 +242,7 @@ mod tests {
         let budget = Arc::new(Budget::new(1 << 20));
         let result = {
             let held = packed(&budget, bytes);
-            tokio_uring::start(inflate(&held, bytes_max)).map(Held::release)
+            tokio_uring::start(inflate(&held, bytes_max)).map(|held| held.bytes().to_vec())
         };
         assert_eq!(budget.held(), 0, "everything was given back");
         result
@@ -314,21 +261,5 @@ mod tests {
         let bomb = gzip(&vec![b'x'; 100_000]);
         assert_eq!(inflated(&bomb, 99_999), Err(Unreadable::TooLarge(99_999)));
         assert_eq!(inflated(&bomb, 100_000).map(|bytes| bytes.len()), Ok(100_000));
-    }
-
-    #[test]
-    fn a_budget_is_shared_grows_with_the_bytes_and_is_given_back() {
-        let budget = Arc::new(Budget::new(10_000));
-        let mut one = Held::new(&budget, Some(100));
-        one.push(&[0; 60]).expect("it fits");
-        assert_eq!(budget.held(), 100, "what is expected, not more");
-        let mut two = Held::new(&budget, None);
-        assert_eq!(two.push(&[0; 9_901]), Err(Unreadable::Busy));
-        two.push(&[0; 9_900]).expect("it fits exactly");
-        assert_eq!(one.push(&[0; 100]), Err(Unreadable::Busy));
-        drop(two);
-        one.push(&[0; 100]).expect("there is room again");
-        assert_eq!(one.release().len(), 160);
-        assert_eq!(budget.held(), 0);
     }
 }

@@ -1,14 +1,15 @@
 //! What all bodies of a listener may hold together, and which of them gives way when others need
 //! its room.
 //!
-//! Called by `body`, which charges what it reads; `shared` makes one for each listener. Without
+//! Called by `held`, which charges what it holds; `shared` makes one for each listener. Without
 //! this a few clients that stop short of the end of large bodies would keep everybody out.
 
+use crate::sys::Pages;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 /// A body is slow while this much of it takes longer than `SLOW_AFTER`,
 const STEP_BYTES: usize = 16 * 1024;
@@ -18,12 +19,27 @@ const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// All bodies are looked at no more often than this, however many are refused.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
+/// Large bodies that are inflated at once: a thread is busy with one.
+const INFLATING_MAX: usize = 2;
+/// The part of the budget that pages may take which wait for the next body.
+const SPARE_PART: usize = 8;
+
 /// What all bodies of one listener may hold together.
 #[derive(Debug)]
 pub struct Budget {
     bytes_max: usize,
     held: AtomicUsize,
     coming: Mutex<List>,
+    inflating: Semaphore,
+    spare: Mutex<Spare>,
+}
+
+/// Pages of bodies that are gone: they have been touched, which is most of what pages cost. They
+/// are charged, and the first to go where room is needed.
+#[derive(Debug, Default)]
+struct Spare {
+    runs: Vec<Pages>,
+    bytes: usize,
 }
 
 /// The bodies that hold something already while more of them is to come.
@@ -47,35 +63,60 @@ impl Budget {
     /// A budget of `bytes_max` bytes, none of it used.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, held: AtomicUsize::new(0), coming: Mutex::default() }
+        let inflating = Semaphore::new(INFLATING_MAX);
+        let (held, coming, spare) = (AtomicUsize::new(0), Mutex::default(), Mutex::default());
+        Self { bytes_max, held, coming, inflating, spare }
     }
 
     pub(super) fn bytes_max(&self) -> usize {
         self.bytes_max
     }
 
-    /// Bytes held now.
+    /// Bytes that bodies hold now.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        let spare = self.spare().bytes;
+        self.held.load(Ordering::Relaxed).saturating_sub(spare)
     }
 
-    pub(super) fn take(&self, bytes: usize) -> bool {
+    fn take(&self, bytes: usize) -> bool {
+        self.take_if_it_fits(bytes) || (self.drop_spare() && self.take_if_it_fits(bytes))
+    }
+
+    fn take_if_it_fits(&self, bytes: usize) -> bool {
         let before = self.held.fetch_add(bytes, Ordering::Relaxed);
         let fits = before.saturating_add(bytes) <= self.bytes_max;
         if !fits {
-            self.give(bytes);
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
         }
         fits
     }
 
-    /// Charges what was given unasked, whether it fits or not.
-    pub(super) fn charge(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
+    fn spare(&self) -> MutexGuard<'_, Spare> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn give(&self, bytes: usize) {
+    /// Whether there was any.
+    fn drop_spare(&self) -> bool {
+        let Spare { runs, bytes } = std::mem::take(&mut *self.spare());
         self.held.fetch_sub(bytes, Ordering::Relaxed);
+        !runs.is_empty()
+    }
+
+    /// Keeps the pages of a body that is gone, if they are few.
+    pub(super) fn keep(&self, mut pages: Pages) {
+        pages.clear();
+        let mut spare = self.spare();
+        let bytes = pages.capacity();
+        if spare.bytes + bytes <= self.bytes_max / SPARE_PART && self.take_if_it_fits(bytes) {
+            spare.bytes += bytes;
+            spare.runs.push(pages);
+        }
+    }
+
+    /// Waits until few others inflate a large body; that one is done when the place is dropped.
+    pub(super) async fn place_to_inflate(&self) -> SemaphorePermit<'_> {
+        self.inflating.acquire().await.expect("it is never closed")
     }
 
     /// Tells the largest of the slow bodies to give way, one at a time. Whether one will.
@@ -106,6 +147,60 @@ impl Budget {
 
     fn list(&self) -> MutexGuard<'_, List> {
         self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is charged to a budget, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Charge {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// Nothing yet.
+    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+        Self { budget: Arc::clone(budget), bytes: 0 }
+    }
+
+    /// Takes `bytes` more, if there is room for them.
+    #[must_use]
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        let fits = self.budget.take(bytes);
+        self.bytes += if fits { bytes } else { 0 };
+        fits
+    }
+
+    /// Pages that have been used before, if there are any; they are charged here from now on.
+    pub(super) fn take_spare(&mut self) -> Option<Pages> {
+        let mut spare = self.budget.spare();
+        let pages = spare.runs.pop()?;
+        spare.bytes -= pages.capacity();
+        self.bytes += pages.capacity();
+        Some(pages)
+    }
+
+    /// Charges exactly `bytes`, whether they fit or not: they are what is held.
+    pub(super) fn set(&mut self, bytes: usize) {
+        self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+
+    /// Takes over what `other` charged to the same budget.
+    pub(super) fn join(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.budget, &other.budget), "one listener's");
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

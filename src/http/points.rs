@@ -3,19 +3,20 @@
 //! Called by the write endpoints. Pure. A body whose lines are all as they shall go out is sealed
 //! as the bytes that came in; from the first line on that is not, it is copied.
 
-use super::body::{Held, Unreadable};
-use super::budget::Budget;
+use super::body::Unreadable;
+use super::budget::{Budget, Charge};
+use super::held::{Held, is_short};
 use crate::batch::Batch;
 use crate::line::{Item, Line, Lines, Reason, Refused};
 use crate::timestamp::Precision;
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// What a body holds.
 #[derive(Debug)]
 pub(super) struct Points {
-    /// `None` if there are no valid lines, or some that are not.
-    pub(super) batch: Option<Arc<Batch>>,
+    /// `None` if there are no valid lines, or some that are not. What is charged for it is to be
+    /// dropped once another bound holds it.
+    pub(super) batch: Option<(Arc<Batch>, Charge)>,
     /// Valid lines.
     pub(super) lines: u64,
     /// Lines refused, by [`Reason`].
@@ -33,6 +34,8 @@ pub(super) struct FirstRefused {
     pub(super) line: u32,
 }
 
+/// The shortest line and its newline: `m f=1`.
+const LINE_BYTES_MIN: usize = 6;
 /// How much of a bad line is repeated to the client.
 const SHOWN_BYTES: usize = 100;
 
@@ -49,7 +52,7 @@ pub(super) fn read(
     let stamp = itoa::Buffer::new().format(stamp).to_owned();
     let mut points =
         Points { batch: None, lines: 0, refused: [0; Reason::COUNT], first_refused: None };
-    let mut out = Out { body: body.bytes(), clean: 0, copy: None, ends: Vec::new(), stamp, budget };
+    let mut out = Out::new(body.bytes(), stamp, budget)?;
     for item in Lines::new(body.bytes(), precision) {
         match item {
             Item::Line(line) => {
@@ -70,15 +73,20 @@ pub(super) fn read(
     }
     if points.lines > 0 && points.first_refused.is_none() {
         let whole = out.clean == body.bytes().len();
-        let (mut copy, ends) = (out.copy, out.ends);
+        let Out { mut copy, mut ends, mut charge, .. } = out;
         if copy.is_none() && !whole {
             // Clean lines, then comments or blank lines: only the tail must go.
-            let mut lines = Held::new(budget, ends.last().map(|&end| end as usize));
-            lines.push(&body.bytes()[..ends.last().map_or(0, |&end| end as usize)])?;
+            let end = ends.last().map_or(0, |&end| end as usize);
+            let mut lines = Held::copy_of(body.bytes(), budget, end);
+            lines.push(&body.bytes()[..end])?;
             copy = Some(lines);
         }
-        let bytes = copy.unwrap_or(body).release();
-        points.batch = Some(Batch::from_body(Bytes::from(bytes), ends));
+        if ends.capacity() > ends.len() + ends.len() / 4 {
+            ends.shrink_to_fit();
+        }
+        let (bytes, bytes_charge) = copy.unwrap_or(body).release();
+        charge.join(bytes_charge);
+        points.batch = Some((Batch::from_body(bytes, ends), charge));
     }
     Ok(points)
 }
@@ -89,12 +97,32 @@ struct Out<'a> {
     clean: usize,
     /// The lines as they go out, once one of them is not as it came.
     copy: Option<Held>,
+    /// Never grown: there is room for the end of each line that the body can hold.
     ends: Vec<u32>,
+    ends_bytes: usize,
+    /// For `ends`.
+    charge: Charge,
     stamp: String,
     budget: &'a Arc<Budget>,
 }
 
-impl Out<'_> {
+impl<'a> Out<'a> {
+    fn new(body: &'a [u8], stamp: String, budget: &'a Arc<Budget>) -> Result<Self, Unreadable> {
+        let newlines = memchr::memchr_iter(b'\n', body).count();
+        let lines_max = newlines.min(body.len() / LINE_BYTES_MIN);
+        let ends_bytes = lines_max * size_of::<u32>();
+        let (ends, charge) = (Vec::new(), Charge::new(budget));
+        let mut out = Self { body, clean: 0, copy: None, ends, ends_bytes, charge, stamp, budget };
+        if is_short(body) {
+            out.charge.set(ends_bytes);
+        } else if !out.charge.take(ends_bytes) {
+            budget.make_room();
+            return Err(out.busy());
+        }
+        out.ends.reserve_exact(lines_max);
+        Ok(out)
+    }
+
     fn push(&mut self, line: &Line<'_>) -> Result<(), Unreadable> {
         self.push_line(line).map_err(|why| match why {
             Unreadable::Busy => self.busy(),
@@ -105,8 +133,9 @@ impl Out<'_> {
     /// The budget is used up: by others, or would be by this body alone, however often it came.
     fn busy(&self) -> Unreadable {
         let (body, budget) = (self.body.len(), self.budget.bytes_max());
-        let both = body + self.copy.as_ref().map_or(0, Held::expected);
-        if both > budget { Unreadable::TooLarge(budget * body / both) } else { Unreadable::Busy }
+        let beside = self.ends_bytes + self.copy.as_ref().map_or(0, Held::expected);
+        let all = body + beside;
+        if all > budget { Unreadable::TooLarge(budget * body / all) } else { Unreadable::Busy }
     }
 
     fn push_line(&mut self, line: &Line<'_>) -> Result<(), Unreadable> {
@@ -120,7 +149,7 @@ impl Out<'_> {
             // At most a space and a stamp more in each line that is left.
             let lines = memchr::memchr_iter(b'\n', rest).count();
             let bytes_max = self.body.len() + lines * (1 + self.stamp.len());
-            let copy = self.copy.insert(Held::new(self.budget, Some(bytes_max)));
+            let copy = self.copy.insert(Held::copy_of(self.body, self.budget, bytes_max));
             copy.push(&self.body[..self.clean])?;
         }
         let copy = self.copy.as_mut().expect("it was made just now");
@@ -164,7 +193,9 @@ mod tests {
         let held = held(&budget, body);
         let address = held.bytes().as_ptr();
         let points = read(held, &budget, Precision::Nanosecond, 9).expect("within the budget");
-        let batch = points.batch.expect("there are valid lines");
+        let (batch, charge) = points.batch.expect("there are valid lines");
+        assert!(budget.held() >= batch.bytes().len() + 4 * batch.ends().len());
+        drop(charge);
         assert_eq!(budget.held(), 0, "sealed bytes are the queues' to bound");
         let same = std::ptr::eq(batch.bytes().as_ptr(), address);
         (same, batch.bytes().to_vec(), batch.ends().to_vec())
@@ -181,14 +212,13 @@ mod tests {
     fn a_line_that_differs_is_copied_with_all_after_it() {
         let budget = Arc::new(Budget::new(1 << 20));
         let body = b"a f=1 1\n b f=2\r\nc f=3 3\n";
-        let (ends, stamp) = (Vec::new(), "9".into());
-        let mut out = Out { body, clean: 0, copy: None, ends, stamp, budget: &budget };
+        let mut out = Out::new(body, "9".into(), &budget).expect("within the budget");
         for (start, end, stamped) in [(0, 7, true), (9, 14, false), (16, 23, true)] {
             let line = Line { bytes: &body[start..end], start, stamped };
             out.push(&line).expect("within the budget");
         }
-        let copy = out.copy.expect("the second line differs").release();
-        assert_eq!(copy, b"a f=1 1\nb f=2 9\nc f=3 3\n");
+        let copy = out.copy.expect("the second line differs");
+        assert_eq!(copy.bytes(), b"a f=1 1\nb f=2 9\nc f=3 3\n");
         assert_eq!(out.ends, [8, 16, 24]);
     }
 
@@ -219,21 +249,36 @@ mod tests {
 
     #[test]
     fn a_copy_is_charged_what_it_needs_and_a_body_that_never_fits_is_too_large() {
-        let body = b"a f=1\n".repeat(30);
+        let body = b"a f=1\n".repeat(30_000);
         let read = |budget: &Arc<Budget>| {
             let (mut body_held, stamp) = (Held::new(budget, Some(body.len() + 1)), 9);
             body_held.push(&body).expect("the body fits");
             read(body_held, budget, Precision::Nanosecond, stamp).map(|points| points.lines)
         };
-        // 180 bytes, a byte for a last newline, and 8 for each of the lines with its stamp.
-        let budget = Arc::new(Budget::new(430));
-        assert_eq!(read(&budget), Ok(30));
-        let mut other = Held::new(&budget, Some(100));
-        other.push(b"x").expect("it fits");
+        // 180 000 bytes, 4 for the end of each line, and 8 for each of the lines with its stamp, in
+        // pages.
+        let budget = Arc::new(Budget::new(550_000));
+        assert_eq!(read(&budget), Ok(30_000));
+        let mut other = Held::new(&budget, Some(20_000));
+        other.push(&[0; 20_000]).expect("it fits");
         assert_eq!(read(&budget), Err(Unreadable::Busy), "another body is in the way");
-        let small = Arc::new(Budget::new(400));
-        assert_eq!(read(&small), Err(Unreadable::TooLarge(171)), "no other body is");
-        assert_eq!(small.held(), 0);
+        for (bytes, limit) in [(520_000, 173_333), (290_000, 174_000)] {
+            let small = Arc::new(Budget::new(bytes));
+            assert_eq!(read(&small), Err(Unreadable::TooLarge(limit)), "no other body is");
+            assert_eq!(small.held(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_made_of_a_short_body_needs_no_room() {
+        let budget = Arc::new(Budget::new(1000));
+        let body = held(&budget, &b"a f=1\n".repeat(160));
+        let points = read(body, &budget, Precision::Nanosecond, 9).expect("it is read");
+        let (batch, charge) = points.batch.expect("there are valid lines");
+        assert_eq!(batch.bytes(), b"a f=1 9\n".repeat(160));
+        assert_eq!(budget.held(), 160 * (8 + 4), "but it is charged");
+        drop(charge);
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub(super) async fn answer(live: &Live, head: &Parts, body: Coming<'_>) -> Answe
         }
     };
     let (bodies, limit) = live.room();
-    let body = match body::read_as_sent(body, &bodies, limit).await {
-        Ok(body) => Bytes::from(body.release()),
+    let (body, charge) = match body::read_as_sent(body, &bodies, limit).await {
+        Ok(body) => body.release(),
         Err(unreadable) => return write::refuse(live, unreadable.into_answer(Form::V1)),
     };
     if body.is_empty() {
@@ -59,7 +59,8 @@ pub(super) async fn answer(live: &Live, head: &Parts, body: Coming<'_>) -> Answe
         headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
     });
     let answers = front.fanout.offer_opaque(&Batch::opaque(body), &destination);
-    drop(destination);
+    // The queues hold the bytes now.
+    drop((destination, charge));
     write::settled(&front, answers, Form::V1).await
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn answer(live: &Live, head: &Parts, body: Coming<'_>, form: Fo
         count_refused(&front, &points);
         return form.bad_line(&first.words, first.line);
     }
-    let Some(batch) = points.batch else {
+    let Some((batch, charge)) = points.batch else {
         return answer::status(StatusCode::NO_CONTENT);
     };
     if let Some(too_many) = front.shared.limit_lines(points.lines, form) {
@@ -60,7 +60,7 @@ pub(super) async fn answer(live: &Live, head: &Parts, body: Coming<'_>, form: Fo
     front.metrics.lines.add(points.lines);
     let answers = front.fanout.offer_for_client(&batch, &parameters);
     // The queues hold the bytes now; a client that waits must hold nothing more of them.
-    drop((batch, parameters));
+    drop((batch, charge, parameters));
     settled(&front, answers, form).await
 }
 
