@@ -1,6 +1,10 @@
 //! The command line, read as Go's `flag` package reads it: `-config FILE`, `--config FILE`,
 //! `-config=FILE`. Called by `main`. Pure: prints nothing and opens nothing.
 
+mod top;
+
+pub use top::{FLAGS as TOP_FLAGS, TopOptions, USAGE as TOP_USAGE};
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -8,6 +12,7 @@ use std::path::PathBuf;
 /// What `-h` prints.
 pub const USAGE: &str = "\
 Usage: ringrelay -config FILE [-v] [-log-format FORMAT]
+       ringrelay top [URL]            watch a running relay (ringrelay top -h)
 
   -config FILE        the configuration to run
   -check              check the configuration, print what it would run, and exit
@@ -40,6 +45,10 @@ pub enum Command {
     Version,
     /// `-h` or `-help`: print [`USAGE`].
     Help,
+    /// `top`: show what a running relay does.
+    Top(Box<TopOptions>),
+    /// `top -h`: print [`TOP_USAGE`].
+    TopHelp,
 }
 
 /// How a line of the log is written.
@@ -58,9 +67,21 @@ pub enum UsageError {
     /// No `-config`.
     #[error("no configuration file: name one with -config FILE (-h shows all options)")]
     NoConfig,
-    /// A flag that does not exist.
-    #[error("{0} is no option (-h shows all options)")]
-    Unknown(String),
+    /// A flag that does not exist, behind the nearest that does.
+    #[error("{1} is no option{0} (-h shows all options)")]
+    Unknown(String, String),
+    /// A flag that `top` does not have, behind the nearest that it has.
+    #[error("{1} is no option of top{0} (ringrelay top -h shows all options)")]
+    UnknownTop(String, String),
+    /// Two URLs for `top`.
+    #[error("one URL is enough: {0}, or {1}")]
+    TwoUrls(String, String),
+    /// `top` can be told only once where to look.
+    #[error("give a URL or -config FILE, not both")]
+    UrlAndConfig,
+    /// An `-interval` that is none.
+    #[error("-interval {0} is no time from 200ms to 1h: write 1s or 500ms")]
+    NoInterval(String),
     /// A flag at the end whose value is missing.
     #[error("{0} needs a value: {0} {1}")]
     NoValue(String, &'static str),
@@ -91,6 +112,9 @@ impl UsageError {
     }
 }
 
+/// The flags, for those that complete them.
+pub const FLAGS: [&str; 7] = ["config", "check", "v", "log-format", "version", "h", "help"];
+
 #[derive(Default)]
 struct Flags {
     config: OsString,
@@ -106,7 +130,11 @@ struct Flags {
 /// The first thing that is wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut flags = Flags::default();
-    let mut arguments = arguments.into_iter();
+    let mut arguments = arguments.into_iter().peekable();
+    if arguments.next_if(|first| first == "top").is_some() {
+        let options = top::parse(arguments)?;
+        return Ok(options.map_or(Command::TopHelp, |options| Command::Top(Box::new(options))));
+    }
     while let Some(argument) = arguments.next() {
         let stray = || UsageError::Stray(argument.to_string_lossy().into_owned());
         let name = argument.as_bytes().strip_prefix(b"-").filter(|name| !name.is_empty());
@@ -139,7 +167,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             b"check" => flags.check = switch(typed, value)?,
             b"version" => flags.version = switch(typed, value)?,
             b"h" | b"help" => return Ok(Command::Help),
-            _ => return Err(UsageError::Unknown(typed)),
+            _ => return Err(UsageError::Unknown(nearest(&typed, &FLAGS), typed)),
         }
     }
     flags.command()
@@ -158,6 +186,15 @@ impl Flags {
             Ok(Command::Run { config, verbose: self.verbose, log: self.log })
         }
     }
+}
+
+/// `: did you mean -FLAG?`, if there is one that is near what was typed.
+fn nearest(typed: &str, flags: &[&str]) -> String {
+    let name = typed.trim_start_matches('-');
+    let near = |flag: &&&str| strsim::damerau_levenshtein(name, flag) <= flag.len() / 3;
+    let found = flags.iter().filter(near);
+    let found = found.min_by_key(|flag| strsim::damerau_levenshtein(name, flag));
+    found.map_or_else(String::new, |flag| format!(": did you mean -{flag}?"))
 }
 
 fn format(value: &OsStr) -> Result<LogFormat, UsageError> {
@@ -237,7 +274,8 @@ mod tests {
             ("-config", 2, "-config needs a value: -config FILE"),
             ("-config f -log-format", 2, "-log-format needs a value: -log-format FORMAT"),
             ("-config f -log-format=xml", 2, "-log-format=xml is no format: give text or json"),
-            ("-confg f", 2, "-confg is no option"),
+            ("-confg f", 2, "-confg is no option: did you mean -config? (-h shows all"),
+            ("-frob f", 2, "-frob is no option (-h shows all options)"),
             ("---config f", 2, "--config is no option"),
             ("-v=maybe -config f", 2, "-v=maybe is neither true nor false"),
             ("relay.conf", 2, "\"relay.conf\" belongs to no option: write -config FILE"),

@@ -16,6 +16,7 @@ mod schema;
 mod security;
 mod summary;
 
+pub use duration::parse as duration;
 pub use problem::{ConfigError, Problem};
 pub use summary::Summary;
 
@@ -42,7 +43,7 @@ pub struct Config {
     pub http: Vec<HttpListener>,
     /// The `[[udp]]` listeners, in the file's order.
     pub udp: Vec<UdpListener>,
-    /// `[admin]`: where `/metrics` is served besides the HTTP listeners.
+    /// `[admin]`: where the status page is, and `/metrics` besides the HTTP listeners.
     pub admin: Option<SocketAddr>,
     /// `http-threads`: threads that serve all HTTP listeners; default one per core.
     pub http_threads: usize,
@@ -162,6 +163,21 @@ pub enum Target {
     Udp(UdpTarget),
     /// `location = "http://..."` or `"https://..."`.
     Http(HttpTarget),
+}
+
+impl Target {
+    /// `host:port` of a UDP backend, the URL that is written to of an HTTP backend.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match self {
+            Self::Udp(target) => target.location.clone(),
+            Self::Http(target) => {
+                let path = target.write_path.as_ref().or(target.write_prom_path.as_ref());
+                let scheme = if target.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}{}", target.authority, path.map_or("", |path| path))
+            }
+        }
+    }
 }
 
 /// A backend by UDP.

@@ -2,10 +2,11 @@
 //!
 //! `relay` binds the sockets and calls [`run`] on each thread. A thread serves all listeners, on
 //! sockets of its own, by io_uring. One file per endpoint: `write` (both write APIs), `prom`,
-//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`; what they share is in `body` (limits),
-//! `budget` and `held` (room for bodies), `query`, `points` (lines to a batch), `ack` (how many
-//! backends are enough), `refusal`, `answer` and `shared` (what the threads of a listener share).
-//! Knows nothing of backends but the queues of the fan-out, and whom to give a command.
+//! `ping`, `ready`, `health`, `status`, `admin`, `metrics`, and for the `[admin]` address `page`
+//! and `overview`; what they share is in `body` (limits), `budget` and `held` (room for bodies),
+//! `query`, `points` (lines to a batch), `ack` (how many backends are enough), `refusal`, `answer`
+//! and `shared` (what the threads of a listener share). Knows nothing of backends but the queues of
+//! the fan-out, and whom to give a command.
 
 mod ack;
 mod admin;
@@ -16,7 +17,10 @@ mod connection;
 mod door;
 mod health;
 mod held;
+mod live;
 mod metrics;
+mod overview;
+mod page;
 mod ping;
 mod places;
 mod points;
@@ -31,8 +35,10 @@ mod write;
 
 pub use budget::Budget;
 pub(crate) use connection::bytes_max as connection_bytes_max;
+pub use live::Serving;
 pub use shared::Shared;
 
+use crate::bad_senders::Notes;
 use crate::config::{self, Target};
 use crate::fanout::Fanout;
 use crate::metrics::{Endpoint, HttpWorker, Registry, status_class};
@@ -40,7 +46,6 @@ use crate::runtime;
 use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::Stamper;
-use crate::tls::Acceptor;
 use answer::{Answer, Form};
 use body::Coming;
 use crossbeam_utils::CachePadded;
@@ -50,6 +55,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::CONNECTION;
 use hyper::http::HeaderValue;
 use hyper::http::request::Parts;
+use live::Live;
 use places::Places;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -57,6 +63,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 use watch::Watch;
 
@@ -67,17 +74,15 @@ pub struct Listener {
     pub socket: std::net::TcpListener,
     /// The service manager has it too, and gives it to the next relay: it is not shut.
     pub stays_open: bool,
-    /// What was configured.
-    pub config: Arc<config::HttpListener>,
-    /// The queues of its backends.
-    pub fanout: Fanout,
+    /// What its threads share, now and after each change.
+    pub serving: Receiver<Arc<Serving>>,
     /// This thread's counters.
     pub metrics: Arc<CachePadded<HttpWorker>>,
-    /// What its threads share.
-    pub shared: Shared,
+    /// Where this thread notes refused lines with their sender.
+    pub bad_senders: Arc<Notes>,
 }
 
-/// The `[admin]` address: serves `/metrics`, `/ping` and `/ready`.
+/// The `[admin]` address: serves the status page, `/status`, `/metrics`, `/ping` and `/ready`.
 #[derive(Debug)]
 pub struct Admin {
     /// Bound and listening.
@@ -104,17 +109,18 @@ pub fn run(
     stop: &Stop,
 ) -> io::Result<()> {
     runtime::block_on(runtime, async {
-        let mut accepting = JoinSet::new();
+        let (mut accepting, mut following) = (JoinSet::new(), JoinSet::new());
         let stamper = Rc::new(RefCell::new(Stamper::default()));
         for listener in listeners {
-            let stays_open = listener.stays_open;
-            let (socket, front) = Front::new(listener, Rc::clone(&stamper), stop.clone());
-            let (limits, places) =
-                (front.config.connections.clone(), Arc::clone(&front.shared.places));
+            let Listener { socket, stays_open, serving, metrics, bad_senders } = listener;
+            let stamper = Rc::clone(&stamper);
+            let live = Live::new(serving, metrics, bad_senders, stamper, stop.clone());
+            let places = Arc::clone(&live.now().shared.places);
+            let live = Rc::new(live);
+            following.spawn_local(Rc::clone(&live).follow());
             let site = Rc::new(Site {
                 registry: Arc::clone(registry),
-                front: Some(front),
-                limits,
+                live: Some(live),
                 stopping: stop.clone(),
                 stop: stop.clone(),
             });
@@ -133,10 +139,9 @@ pub fn run(
 /// As [`run`].
 pub fn run_admin(runtime: &tokio_uring::Runtime, admin: Admin) -> io::Result<()> {
     let Admin { socket, stays_open, registry, stopping, stop } = admin;
-    let limits = config::Connections::default();
-    let places = Arc::new(Places::new(limits.open_max));
+    let places = Arc::new(Places::new(config::Connections::default().open_max));
     runtime::block_on(runtime, async {
-        let site = Rc::new(Site { registry, front: None, limits, stopping, stop });
+        let site = Rc::new(Site { registry, live: None, stopping, stop });
         connection::accept(Door::new(socket, stays_open)?, site, places).await
     })
 }
@@ -148,8 +153,7 @@ const SHORT_REST_BYTES: u64 = 16 * 1024;
 struct Site {
     registry: Arc<Registry>,
     /// `None` on the admin address.
-    front: Option<Front>,
-    limits: config::Connections,
+    live: Option<Rc<Live>>,
     /// When the relay begins to stop.
     stopping: Stop,
     /// When this socket does.
@@ -163,6 +167,7 @@ struct Front {
     /// This thread's, past the queues of the fan-out.
     metrics: Arc<CachePadded<HttpWorker>>,
     shared: Shared,
+    bad_senders: Arc<Notes>,
     stamper: Rc<RefCell<Stamper>>,
     /// A client waits no longer than this for its backends.
     answer_timeout: Duration,
@@ -171,25 +176,29 @@ struct Front {
 
 impl Front {
     fn new(
-        listener: Listener,
-        stamper: Rc<RefCell<Stamper>>,
-        stop: Stop,
-    ) -> (std::net::TcpListener, Self) {
-        let Listener { socket, stays_open: _, config, fanout, metrics, shared } = listener;
-        // A write may wait for the request before it in its backend, then for its own.
-        let answer_timeout = 2 * longest_timeout(&config) + Duration::from_secs(1);
-        (socket, Self { config, fanout, metrics, shared, stamper, answer_timeout, stop })
+        serving: &Serving,
+        metrics: &Arc<CachePadded<HttpWorker>>,
+        bad_senders: &Arc<Notes>,
+        stamper: &Rc<RefCell<Stamper>>,
+        stop: &Stop,
+    ) -> Self {
+        Self {
+            config: Arc::clone(&serving.config),
+            fanout: serving.fanout.clone(),
+            metrics: Arc::clone(metrics),
+            shared: serving.shared.clone(),
+            bad_senders: Arc::clone(bad_senders),
+            stamper: Rc::clone(stamper),
+            // A write may wait for the request before it in its backend, then for its own.
+            answer_timeout: 2 * longest_timeout(&serving.config) + Duration::from_secs(1),
+            stop: stop.clone(),
+        }
     }
 
     /// Counts a request against `rate-limit`; the 429 if it goes over.
     fn limit_request(&self, endpoint: Endpoint) -> Option<Answer> {
         let form = if endpoint == Endpoint::WriteV2 { Form::V2 } else { Form::V1 };
         if is_limited(endpoint) { self.shared.limit_request(form) } else { None }
-    }
-
-    /// What shakes hands with clients, if they speak TLS.
-    fn tls(&self) -> Option<(&Self, &Acceptor)> {
-        self.config.tls.as_deref().map(|acceptor| (self, acceptor))
     }
 
     /// The stamp of a request, in nanoseconds since the epoch.
@@ -248,18 +257,26 @@ impl Site {
         let (head, mut body) = request.into_parts();
         let endpoint = endpoint(head.uri.path());
         let whole = Cell::new(body.is_end_stream());
-        let mut answer = match &self.front {
-            Some(front) => match front.limit_request(endpoint) {
-                None => {
-                    let body = Coming::new(&mut body, watch, &whole);
-                    self.serve(front, endpoint, &head, body, peer).await
+        let mut answer = match &self.live {
+            Some(live) => {
+                // The front of now is let go of before the body comes.
+                let limited = live.now().limit_request(endpoint);
+                match limited {
+                    None => {
+                        let body = Coming::new(&mut body, watch, &whole);
+                        self.serve(live, endpoint, &head, body, peer).await
+                    }
+                    Some(too_many) => too_many,
                 }
-                Some(too_many) => too_many,
-            },
+            }
             None => match endpoint {
                 Endpoint::Ping => ping::answer(204, &head),
                 Endpoint::Ready => ready::answer(self.stopping.requested(), &head),
                 Endpoint::Metrics => metrics::answer(&self.registry, &head),
+                Endpoint::Status => {
+                    overview::answer(&self.registry, self.stopping.requested(), &head)
+                }
+                Endpoint::Other if head.uri.path() == page::PATH => page::answer(&head),
                 _ => answer::not_found(),
             },
         };
@@ -279,31 +296,37 @@ impl Site {
 
     async fn serve(
         &self,
-        front: &Front,
+        live: &Live,
         endpoint: Endpoint,
         head: &Parts,
         body: Coming<'_>,
         peer: IpAddr,
     ) -> Answer {
         match endpoint {
-            Endpoint::Write => write::answer(front, head, body, Form::V1).await,
-            Endpoint::WriteV2 => write::answer(front, head, body, Form::V2).await,
-            Endpoint::PromWrite => prom::answer(front, head, body).await,
-            Endpoint::Ping => ping::answer(front.config.ping_status, head),
+            Endpoint::Write => write::answer(live, head, body, Form::V1, peer).await,
+            Endpoint::WriteV2 => write::answer(live, head, body, Form::V2, peer).await,
+            Endpoint::PromWrite => prom::answer(live, head, body).await,
+            Endpoint::Ping => ping::answer(live.now().config.ping_status, head),
             Endpoint::Ready => ready::answer(self.stopping.requested(), head),
-            Endpoint::Health => health::answer(front, head).await,
-            Endpoint::Status => status::answer(front, head),
+            Endpoint::Health => health::answer(&live.now(), head).await,
+            Endpoint::Status => status::answer(&live.now(), head),
             Endpoint::Metrics => metrics::answer(&self.registry, head),
-            Endpoint::Admin => admin::answer(front, head, body, peer).await,
-            Endpoint::Flush => admin::flush(front, head, peer).await,
+            Endpoint::Admin => admin::answer(&live.now(), head, body, peer).await,
+            Endpoint::Flush => admin::flush(&live.now(), head, peer).await,
             Endpoint::Other => answer::not_found(),
         }
     }
 
     fn count(&self, count: impl FnOnce(&HttpWorker)) {
-        if let Some(front) = &self.front {
-            count(&front.metrics);
+        if let Some(live) = &self.live {
+            count(&live.metrics);
         }
+    }
+
+    /// The bounds of a connection that comes now.
+    fn limits(&self) -> config::Connections {
+        let live = self.live.as_ref();
+        live.map_or_else(Default::default, |live| live.now().config.connections.clone())
     }
 }
 

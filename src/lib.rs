@@ -12,6 +12,7 @@
 
 pub mod backend;
 pub mod backoff;
+pub mod bad_senders;
 pub mod batch;
 pub mod cli;
 pub mod config;
@@ -38,5 +39,6 @@ pub mod stream;
 pub mod sys;
 pub mod timestamp;
 pub mod tls;
+pub mod top;
 pub mod udp;
 pub mod write;

@@ -1,15 +1,16 @@
 //! The `ringrelay` command: arguments, allocator, logging, configuration, signals, exit code.
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use ringrelay::cli::{self, Command, LogFormat, USAGE};
+use ringrelay::cli::{self, Command, LogFormat, TOP_USAGE, USAGE};
 use ringrelay::config::Config;
-use ringrelay::relay::Relay;
+use ringrelay::relay::{Relay, Reload};
 use ringrelay::service::{self, passed::Passed};
-use ringrelay::signals;
-use ringrelay::sys;
+use ringrelay::signals::{self, Request};
+use ringrelay::{sys, top};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -24,12 +25,18 @@ fn main() -> ExitCode {
         Ok(Command::Check { config }) => check(&config),
         Ok(Command::Version) => print(&concat!("ringrelay ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help) => print(&USAGE.trim_end()),
+        Ok(Command::Top(options)) => match top::run(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(error.exit_code(), &error),
+        },
+        Ok(Command::TopHelp) => print(&TOP_USAGE.trim_end()),
         Err(error) => fail(error.exit_code(), &error),
     }
 }
 
 fn run(config: &Path, verbose: bool, log: LogFormat) -> ExitCode {
     log_to_stderr(verbose, log);
+    let reload = Reload::of(config.to_owned());
     let config = match Config::load(config) {
         Ok(config) => config,
         Err(error) => return fail(FAILED_TO_START, &error),
@@ -41,7 +48,7 @@ fn run(config: &Path, verbose: bool, log: LogFormat) -> ExitCode {
     if let Err(error) = sys::raise_file_limit() {
         tracing::warn!(%error, "the limit on open files could not be raised");
     }
-    let signals = match signals::stop_requests() {
+    let signals = match signals::requests() {
         Ok(signals) => signals,
         Err(error) => {
             let error = format!("signal handlers could not be installed: {error}");
@@ -49,7 +56,7 @@ fn run(config: &Path, verbose: bool, log: LogFormat) -> ExitCode {
         }
     };
     match Relay::start(config, passed) {
-        Ok(relay) => match serve(relay, &signals) {
+        Ok(relay) => match serve(relay, reload, &signals) {
             Ok(code) => code,
             Err(error) => fail(1, &format!("{error:#}")),
         },
@@ -58,28 +65,55 @@ fn run(config: &Path, verbose: bool, log: LogFormat) -> ExitCode {
 }
 
 /// Runs until a signal says stop, or a thread that should not end did.
-fn serve(mut relay: Relay, signals: &Receiver<&'static str>) -> anyhow::Result<ExitCode> {
+fn serve(
+    mut relay: Relay,
+    mut reload: Reload,
+    signals: &Receiver<Request>,
+) -> anyhow::Result<ExitCode> {
     tracing::info!("ready");
     service::ready("serving");
     let (ended, mut silent) = (relay.ended(), Vec::new());
     let watchdog = service::watchdog().map_or_else(never, tick);
+    let second = tick(Duration::from_secs(1));
     let code = loop {
         select! {
-            recv(signals) -> signal => {
-                tracing::info!(signal = signal?, "stopping");
-                break ExitCode::SUCCESS;
+            recv(signals) -> request => match request? {
+                Request::Stop(signal) => {
+                    tracing::info!(signal, "stopping");
+                    break ExitCode::SUCCESS;
+                }
+                Request::Reload => {
+                    tracing::info!(signal = "SIGHUP", "reloading the configuration");
+                    service::reloading();
+                    reload.ask(&relay);
+                    tell_reload(&relay, &reload);
+                }
+            },
+            recv(reload.ready()) -> ready => {
+                reload.finish(&mut relay, ready);
+                tell_reload(&relay, &reload);
             }
-            recv(ended) -> ended => {
-                tracing::error!(ended = ?ended?, "a thread ended before its time: going down");
+            recv(ended) -> ended => if let Some(ended) = relay.note(ended?) {
+                tracing::error!(?ended, "a thread ended before its time: going down");
                 break ExitCode::FAILURE;
-            }
+            },
             recv(watchdog) -> _ => feed(&mut relay, &mut silent),
+            recv(second) -> _ => relay.tell(),
         }
     };
     service::stopping(relay.shutdown_timeout());
     let books = relay.stop();
     books.log();
     Ok(if books.close() { code } else { ExitCode::FAILURE })
+}
+
+/// Tells the service manager how a reload ended, if it has.
+fn tell_reload(relay: &Relay, reload: &Reload) {
+    if !reload.is_under_way() {
+        let succeeded = relay.registry().reloads.last_succeeded();
+        let refused = "serving; the configuration was not reloaded: see the log";
+        service::ready(if succeeded { "serving" } else { refused });
+    }
 }
 
 /// Gives a sign of life, unless a thread does not.

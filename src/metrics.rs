@@ -6,22 +6,30 @@
 //! `received = taken + filtered` and
 //! `taken + restored = delivered + owed + sum(dropped)`.
 
+mod backends;
 mod backlog;
+mod configured;
+mod histogram;
 mod opaque;
+pub mod process;
+mod reloads;
 mod spool;
 pub mod text;
 
-pub use backlog::{Backlog, State};
+pub use backends::Backends;
+pub use backlog::{Backlog, LastError, State};
+pub use configured::{Configured, Values as ConfiguredValues};
+pub use histogram::Histogram;
 pub use opaque::{Gauge, Opaque};
+pub use reloads::Reloads;
 pub use spool::Spool;
 
 use crate::line::Reason;
 use crate::queue::Owed;
 use crate::tls::Acceptor;
 use crossbeam_utils::CachePadded;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A running total with one writing thread.
 #[derive(Debug, Default)]
@@ -66,8 +74,10 @@ pub struct Registry {
     pub udp: Vec<UdpListener>,
     /// One per `[[http]]`.
     pub http: Vec<HttpListener>,
-    /// One per output, of all listeners.
-    pub backends: Vec<Arc<Backend>>,
+    /// One per output, of all listeners, and of outputs that were taken out and still drain.
+    pub backends: Backends,
+    /// How often the configuration was read again.
+    pub reloads: Reloads,
 }
 
 /// A UDP listener: one set of counters per worker.
@@ -112,7 +122,20 @@ pub struct HttpListener {
     /// One per HTTP thread.
     pub workers: Vec<Arc<CachePadded<HttpWorker>>>,
     /// Knows when its certificate expires; `None` without TLS.
-    pub tls: Option<Arc<Acceptor>>,
+    pub tls: Mutex<Option<Arc<Acceptor>>>,
+}
+
+impl HttpListener {
+    /// What shakes hands with its clients now.
+    #[must_use]
+    pub fn acceptor(&self) -> Option<Arc<Acceptor>> {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of another one.
+    pub fn set_acceptor(&self, acceptor: Option<Arc<Acceptor>>) {
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = acceptor;
+    }
 }
 
 /// What one HTTP thread counts for one listener.
@@ -307,6 +330,8 @@ pub struct Backend {
     pub send_errors: Counter,
     /// How long a request took, from its first byte to its answer.
     pub latency: Histogram,
+    /// Where it is and what bounds it.
+    pub configured: Configured,
     /// What is queued, in flight, or in the backlog.
     pub owed: Arc<Owed>,
     /// What is kept while the backend fails, and the backend's state.
@@ -334,6 +359,7 @@ impl Backend {
             udp_refused: Counter::default(),
             send_errors: Counter::default(),
             latency: Histogram::default(),
+            configured: Configured::default(),
             owed,
             backlog: Backlog::default(),
             spool: Spool::default(),
@@ -350,45 +376,5 @@ impl Backend {
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().map(SharedCounter::get).sum()
-    }
-}
-
-/// Durations in buckets that double, from 64 us to about 33 s.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    buckets: [Counter; Self::BUCKETS + 1],
-    sum_us: Counter,
-}
-
-impl Histogram {
-    /// Bounded buckets; one more takes what is longer.
-    pub const BUCKETS: usize = 20;
-    const FIRST_US_LOG2: u32 = 6;
-
-    /// Counts one duration.
-    pub fn record(&self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let above = u64::BITS - us.saturating_sub(1).leading_zeros();
-        let bucket = above.saturating_sub(Self::FIRST_US_LOG2) as usize;
-        self.buckets[bucket.min(Self::BUCKETS)].add(1);
-        self.sum_us.add(us);
-    }
-
-    /// The upper bound of bucket `i`, in microseconds.
-    #[must_use]
-    pub fn bound_us(i: usize) -> u64 {
-        1 << (Self::FIRST_US_LOG2 as usize + i)
-    }
-
-    /// The count in each bucket (not cumulative); the last takes what is longer than all bounds.
-    #[must_use]
-    pub fn counts(&self) -> [u64; Self::BUCKETS + 1] {
-        std::array::from_fn(|i| self.buckets[i].get())
-    }
-
-    /// All durations together, in microseconds.
-    #[must_use]
-    pub fn sum_us(&self) -> u64 {
-        self.sum_us.get()
     }
 }

@@ -201,15 +201,20 @@ impl<T: Weigh> Sender<T> {
     pub fn owed(&self) -> &Arc<Owed> {
         &self.shared.owed
     }
+
+    /// The same queue; what is pushed through this end and its clones has another limit in bytes.
+    #[must_use]
+    pub fn with_bytes_max(&self, bytes_max: u64) -> Self {
+        let mut clone = self.clone();
+        clone.bytes_max = bytes_max;
+        clone
+    }
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self {
-            channel: self.channel.clone(),
-            shared: Arc::clone(&self.shared),
-            bytes_max: self.bytes_max,
-        }
+        let (channel, shared) = (self.channel.clone(), Arc::clone(&self.shared));
+        Self { channel, shared, bytes_max: self.bytes_max }
     }
 }
 

@@ -75,6 +75,12 @@ impl Share {
         Self { limit, portion: per_ms.clamp(1, Self::PORTION_MAX), held: 0, dry: false }
     }
 
+    /// Whether it is a share of that bucket.
+    #[must_use]
+    pub fn is_of(&self, limit: &Arc<RateLimit>) -> bool {
+        Arc::ptr_eq(&self.limit, limit)
+    }
+
     /// Begins a turn: the bucket is asked again, even if it was found empty before.
     pub fn begin(&mut self) {
         self.dry = false;

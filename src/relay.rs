@@ -7,56 +7,66 @@
 mod books;
 mod files;
 mod memory;
+mod output;
 mod plan;
+mod reload;
+mod serving;
 mod start_error;
+mod tell;
 mod threads;
 
 pub use books::Books;
+pub use reload::{Prepared, Ready, Reload, ReloadError};
 pub use start_error::StartError;
+pub use threads::Ended;
 
-use crate::batch::{BatchBuilder, Pool};
-use crate::config::{Config, HttpListener, Rate, Target, UdpListener};
-use crate::fanout::Hand;
+use crate::config::{Config, HttpListener, UdpListener};
 use crate::metrics::Registry;
 use crate::pulse::{Pulse, Pulses};
-use crate::rate_limit::{RateLimit, Share};
 use crate::ring::{ReceiveRing, Waker};
 use crate::service::passed::Passed;
 use crate::stop::{Stop, Stopper};
-use crate::timestamp::Stamper;
-use crate::{backend, http, sys, udp};
+use crate::{http, sys, udp};
 use memory::Bounds;
-use plan::{Bound, HttpWay, Plan, Sender, Transport};
+use output::{Leaving, Made, Running};
+use plan::{Bound, Plan};
 use std::net::{TcpListener, UdpSocket};
-use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-pub use threads::Ended;
+use tell::Telling;
 use threads::Threads;
+use tokio::sync::watch;
 
 /// A batch of a UDP worker whose outputs share no `mtu`: about one GSO send.
 const BATCH_BYTES: usize = 60 << 10;
-/// Full batches that a worker keeps for use again.
-const POOLED_BATCHES: usize = 32;
-
-fn rate_limit(rate: Rate) -> RateLimit {
-    RateLimit::new(rate.per_second, rate.burst, Instant::now())
-}
 
 /// A running relay.
 pub struct Relay {
     registry: Arc<Registry>,
+    /// What runs.
+    config: Arc<Config>,
     stopper: Stopper,
     pulses: Pulses,
     wakers: Vec<Waker>,
     fronts: Threads,
-    senders: Threads,
+    udp: Vec<Front<udp::Serving>>,
+    http: Vec<Front<http::Serving>>,
+    /// Outputs that were taken out.
+    leaving: Vec<Leaving>,
     /// Ends last: who watches the relay sees it drain.
     admin: Threads,
     admin_stopper: Stopper,
+    telling: Telling,
+    tell: crossbeam_channel::Sender<Ended>,
     ended: crossbeam_channel::Receiver<Ended>,
-    shutdown_timeout: Duration,
+}
+
+/// A listener that runs, past its threads: its outputs, and the way of a change to its threads.
+struct Front<Serving> {
+    name: Arc<str>,
+    outputs: Vec<Running>,
+    serving: watch::Sender<Arc<Serving>>,
 }
 
 impl Relay {
@@ -66,31 +76,29 @@ impl Relay {
     /// # Errors
     /// The first thing that could not be had; nothing is left running then.
     pub fn start(mut config: Config, passed: Passed) -> Result<Self, StartError> {
-        let (threads, shutdown_timeout) = (config.http_threads, config.shutdown_timeout);
-        if let Some(limit) = sys::file_limit()
-            && let Some(warning) = files::share(&mut config, limit)?
-        {
-            tracing::warn!("{warning}");
-        }
+        share_files(&mut config)?;
         Bounds::of(&config).log();
-        let plan = Plan::make(config, passed)?;
+        let plan = Plan::make(&config, passed)?;
         let (tell, ended) = crossbeam_channel::unbounded();
         let mut relay = Self {
             registry: Arc::new(plan.registry),
+            config: Arc::new(config),
             stopper: Stopper::default(),
             pulses: Pulses::default(),
             wakers: Vec::new(),
             fronts: Threads::new(tell.clone()),
-            senders: Threads::new(tell.clone()),
-            admin: Threads::new(tell),
+            udp: Vec::new(),
+            http: Vec::new(),
+            leaving: Vec::new(),
+            admin: Threads::new(tell.clone()),
             admin_stopper: Stopper::default(),
+            telling: Telling::default(),
+            tell,
             ended,
-            shutdown_timeout,
         };
         let started = relay
-            .start_senders(plan.senders)
-            .and_then(|()| relay.start_udp(plan.udp))
-            .and_then(|()| relay.start_http(plan.http, threads))
+            .start_udp(plan.udp)
+            .and_then(|()| relay.start_http(plan.http))
             .and_then(|()| relay.start_admin(plan.admin));
         match started {
             Ok(()) => Ok(relay),
@@ -101,56 +109,65 @@ impl Relay {
         }
     }
 
-    fn start_senders(&mut self, senders: Vec<Sender>) -> Result<(), StartError> {
-        for Sender { queue, transport, metrics } in senders {
-            let stop = self.stopper.watch();
-            let name = format!("out-{}", metrics.name);
-            match transport {
-                Transport::Udp(transport) => {
-                    let (pulse, poke) = (self.pulses.pulse(), queue.poke());
-                    self.pulses.ask(name.clone(), pulse.answers(), move || poke.poke());
-                    self.senders.spawn(name, move || {
-                        backend::udp::run(&queue, &transport, &stop, &pulse);
-                        Ok(())
-                    })?;
-                }
-                Transport::Http(way) => {
-                    self.senders.spawn_runtime(&mut self.pulses, name, move |runtime| {
-                        let HttpWay { target, commands, files } = *way;
-                        backend::http::run(&runtime, queue, commands, target, files, metrics, stop);
-                        Ok(())
-                    })?
+    /// Starts the threads of some outputs, all of them or none.
+    fn start_outputs(&mut self, made: Vec<Made>) -> Result<Vec<Running>, StartError> {
+        let mut running = Vec::new();
+        for output in made {
+            match output.start(&self.tell, &mut self.pulses) {
+                Ok(output) => running.push(output),
+                Err(error) => {
+                    self.let_go(running);
+                    return Err(error);
                 }
             }
         }
-        Ok(())
+        Ok(running)
+    }
+
+    /// Some outputs get nothing new, and drain.
+    fn let_go(&mut self, outputs: Vec<Running>) {
+        let deadline = Instant::now() + self.config.shutdown_timeout;
+        for output in outputs {
+            output.stop(deadline);
+            self.leaving.push(output.leave());
+        }
+    }
+
+    /// What is counted is what runs, in the file's order, and what drains.
+    fn list_backends(&self) {
+        let running = self.outputs().map(|output| &output.front.metrics);
+        let leaving = self.leaving.iter().map(|output| &output.metrics);
+        self.registry.backends.set(running.chain(leaving).cloned().collect());
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = &Running> {
+        let udp = self.udp.iter().flat_map(|front| &front.outputs);
+        udp.chain(self.http.iter().flat_map(|front| &front.outputs))
     }
 
     fn start_udp(
         &mut self,
         listeners: Vec<Bound<UdpSocket, UdpListener>>,
     ) -> Result<(), StartError> {
-        for (index, Bound { sockets, passed, listener, fanout }) in
-            listeners.into_iter().enumerate()
-        {
-            let limit = listener.line_rate.map(|rate| Arc::new(rate_limit(rate)));
+        for (index, bound) in listeners.into_iter().enumerate() {
+            let Bound { sockets, passed, listener, outputs } = bound;
+            let outputs = self.start_outputs(outputs)?;
+            let limit = listener.line_rate.map(serving::rate_limit);
+            let serving = serving::of_udp(&listener, &outputs, limit);
+            let (change, changes) = watch::channel(Arc::clone(&serving));
+            self.udp.push(Front { name: Arc::clone(&listener.name), outputs, serving: change });
+            self.list_backends();
             for (worker, socket) in sockets.into_iter().enumerate() {
                 let counters = Arc::clone(&self.registry.udp[index].workers[worker]);
-                let intake = udp::Intake {
-                    fanout: fanout.clone(),
-                    builder: batch_builder(&listener),
-                    hand: Hand::Direct,
-                    precision: listener.precision,
-                    line_limit: limit.clone().map(Share::new),
-                    metrics: counters,
-                    stamper: Stamper::default(),
-                    // Those of a passed socket were counted by the relays before this one.
-                    kernel_drops_seen: sys::kernel_drops(socket.as_fd()).unwrap_or_default(),
-                };
+                // Those of a passed socket were counted by the relays before this one.
+                let drops_seen = sys::kernel_drops(socket.as_fd()).unwrap_or_default();
+                let notes = self.telling.notes(&listener.name);
+                let intake = udp::Intake::new(&serving, counters, notes, drops_seen);
                 let ending = if passed { udp::Ending::Leave } else { udp::Ending::Shut };
                 let name = format!("udp-{}-{worker}", listener.name);
+                let changes = changes.clone();
                 let make = move |ring, stop, pulse| {
-                    udp::Worker::new(ring, intake, listener.batch_wait, stop, pulse, ending)
+                    udp::Worker::new(ring, intake, changes, stop, pulse, ending)
                 };
                 self.start_worker(name, worker, socket, make)?;
             }
@@ -187,24 +204,25 @@ impl Relay {
     fn start_http(
         &mut self,
         listeners: Vec<Bound<TcpListener, HttpListener>>,
-        threads: usize,
     ) -> Result<(), StartError> {
+        let threads = self.config.http_threads;
         let mut shares: Vec<Vec<http::Listener>> = (0..threads).map(|_| Vec::new()).collect();
-        for (index, Bound { sockets, passed, listener, fanout }) in
-            listeners.into_iter().enumerate()
-        {
-            let shared = http::Shared::new(&listener);
-            let listener = Arc::new(listener);
+        for (index, bound) in listeners.into_iter().enumerate() {
+            let Bound { sockets, passed, listener, outputs } = bound;
+            let outputs = self.start_outputs(outputs)?;
+            let serving = serving::of_http(&listener, &outputs, http::Shared::new(&listener));
+            let (change, serving) = watch::channel(serving);
+            self.http.push(Front { name: Arc::clone(&listener.name), outputs, serving: change });
+            self.list_backends();
             for (place, socket) in sockets.into_iter().enumerate() {
                 // More sockets than threads were passed, or there is one for each.
                 let thread = place % threads;
                 shares[thread].push(http::Listener {
                     socket,
                     stays_open: passed,
-                    config: Arc::clone(&listener),
-                    fanout: fanout.clone(),
+                    serving: serving.clone(),
                     metrics: Arc::clone(&self.registry.http[index].workers[thread]),
-                    shared: shared.clone(),
+                    bad_senders: self.telling.notes(&listener.name),
                 });
             }
         }
@@ -247,10 +265,16 @@ impl Relay {
         self.pulses.silent()
     }
 
+    /// Logs who sends what is no line protocol, and which backends by UDP went down or came back.
+    /// To be called about once a second.
+    pub fn tell(&mut self) {
+        self.telling.tell(&self.registry);
+    }
+
     /// How long [`stop`](Self::stop) may take.
     #[must_use]
     pub fn shutdown_timeout(&self) -> Duration {
-        self.shutdown_timeout
+        self.config.shutdown_timeout
     }
 
     /// Every counter.
@@ -259,36 +283,58 @@ impl Relay {
         &self.registry
     }
 
+    /// Takes note of a thread that ended; gives it back unless it is that of an output which was
+    /// taken out.
+    pub fn note(&mut self, ended: Ended) -> Option<Ended> {
+        let its = |leaving: &Leaving| leaving.thread.has(ended.id);
+        let Some(at) = self.leaving.iter().position(its) else { return Some(ended) };
+        let mut gone = self.leaving.remove(at);
+        gone.thread.join();
+        Books::of(&[Arc::clone(&gone.metrics)]).log();
+        gone.tell_spool();
+        self.list_backends();
+        ended.error.is_some().then_some(ended)
+    }
+
     /// Stops in order and answers the closing books.
     #[must_use]
     pub fn stop(mut self) -> Books {
-        self.stopper.stop(Instant::now() + self.shutdown_timeout);
-        for waker in &self.wakers {
-            if let Err(error) = waker.wake() {
-                tracing::warn!(%error, "a UDP worker could not be woken; it looks by itself soon");
-            }
-        }
+        let deadline = Instant::now() + self.config.shutdown_timeout;
+        self.outputs().for_each(|output| output.stop(deadline));
+        self.stopper.stop(deadline);
+        self.wake_workers();
         self.fronts.join();
-        self.senders.join();
+        self.telling.rest();
+        let udp = std::mem::take(&mut self.udp).into_iter().flat_map(|front| front.outputs);
+        let http = std::mem::take(&mut self.http).into_iter().flat_map(|front| front.outputs);
+        let mut leaving: Vec<_> = udp.chain(http).map(Running::leave).collect();
+        leaving.append(&mut self.leaving);
+        leaving.iter_mut().for_each(|output| output.thread.join());
         self.admin_stopper.stop(Instant::now());
         self.admin.join();
-        for Ended { thread, error } in self.ended.try_iter() {
+        for Ended { thread, error, .. } in self.ended.try_iter() {
             if let Some(error) = error {
                 tracing::error!(thread, error, "a thread failed while the relay was stopping");
             }
         }
         Books::read(&self.registry)
     }
+
+    fn wake_workers(&self) {
+        for waker in &self.wakers {
+            if let Err(error) = waker.wake() {
+                tracing::warn!(%error, "a UDP worker could not be woken; it looks by itself soon");
+            }
+        }
+    }
 }
 
-/// Where all UDP outputs of a listener share one `mtu`, batches are laid out for it.
-fn batch_builder(listener: &UdpListener) -> BatchBuilder {
-    let mut mtus = listener.outputs.iter().filter_map(|output| match &output.target {
-        Target::Udp(target) => NonZeroUsize::new(target.mtu),
-        Target::Http(_) => None,
-    });
-    let shared = mtus.next().filter(|first| mtus.all(|mtu| mtu == *first));
-    let layout = shared.map(backend::udp::layout);
-    let capacity = layout.map_or(BATCH_BYTES, |layout| layout.bytes.get() * layout.count_max);
-    BatchBuilder::new(Pool::new(POOLED_BATCHES, capacity), layout)
+/// Lowers the bounds of `config` so far that all may be open which it asks for, and says so.
+fn share_files(config: &mut Config) -> Result<(), StartError> {
+    if let Some(limit) = sys::file_limit()
+        && let Some(warning) = files::share(config, limit)?
+    {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@
 
 mod buffers;
 pub mod cmsg;
+pub mod name;
 
 use buffers::BufferRing;
 use io_uring::types::{CancelBuilder, Fd, RecvMsgOut, SubmitArgs, Timespec};
@@ -68,6 +69,8 @@ pub enum Event<'a> {
 pub struct Received<'a> {
     /// The datagrams' bytes, one behind the other.
     pub payload: &'a [u8],
+    /// The sender's address, as [`name::decode`] reads it.
+    pub name: &'a [u8],
     /// The length of each joined datagram but the last, which may be shorter; `None` if the
     /// payload is one datagram.
     pub stride: Option<usize>,
@@ -255,6 +258,7 @@ fn tell(bytes: &[u8], template: &libc::msghdr, each: &mut impl FnMut(Event<'_>))
     let control = cmsg::Control::decode(out.control_data());
     each(Event::Datagrams(Received {
         payload: out.payload_data(),
+        name: out.name_data(),
         stride: control.gro_stride,
         kernel_drops: control.kernel_drops,
         truncated: out.is_payload_truncated(),
@@ -328,6 +332,20 @@ mod tests {
             assert_eq!(drain(&mut ring), [b"alone"]);
             assert!(started.elapsed() < FOREVER / 2, "{gather:?}: {:?}", started.elapsed());
         }
+    }
+
+    #[test]
+    fn a_datagram_comes_with_its_sender() {
+        let (mut ring, sender) = ring();
+        sender.send(b"mine").expect("loopback takes it");
+        ring.wait(1, Duration::ZERO, FOREVER).expect("the ring works");
+        let mut from = None;
+        ring.drain(4, |event| {
+            if let Event::Datagrams(received) = event {
+                from = name::decode(received.name);
+            }
+        });
+        assert_eq!(from, sender.local_addr().ok());
     }
 
     #[test]

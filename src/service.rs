@@ -21,9 +21,18 @@ pub fn watchdog() -> Option<Duration> {
     Some((limit / SIGNS).max(Duration::from_millis(1)))
 }
 
-/// All sockets are bound and all threads run.
+/// All sockets are bound and all threads run; or the reload that was told is over.
 pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The configuration is being read again, until the relay is [`ready`].
+pub fn reloading() {
+    // systemd asks for the time, to tell this reload from one before.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "no monotonic clock: the reload is not told"),
+    }
 }
 
 /// The relay is alive.

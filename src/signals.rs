@@ -1,7 +1,7 @@
-//! SIGINT and SIGTERM as messages. Called by `main`.
+//! Signals as messages: SIGINT and SIGTERM stop, SIGHUP reloads. Called by `main`.
 
 use crossbeam_channel::{Receiver, unbounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,22 +10,40 @@ use std::time::{Duration, Instant};
 /// a process and then its group.
 const ECHO: Duration = Duration::from_secs(1);
 
-/// The names of the signals that ask the relay to stop, as they come. A later one, of somebody
-/// who will not wait for the queues to drain, ends the process.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To stop, by the signal of this name.
+    Stop(&'static str),
+    /// To read the configuration again.
+    Reload,
+}
+
+/// What signals ask of the relay, as they come. A later one that asks it to stop, of somebody who
+/// will not wait for the queues to drain, ends the process.
 ///
 /// # Errors
 /// If the handlers or their thread cannot be had.
-pub fn stop_requests() -> io::Result<Receiver<&'static str>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+pub fn requests() -> io::Result<Receiver<Request>> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let (tell, requests) = unbounded();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let mut asked: Option<Instant> = None;
         for signal in signals.forever() {
-            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+            let name = match signal {
+                SIGHUP => {
+                    // A relay that ends has no use for it.
+                    let _ = tell.send(Request::Reload);
+                    continue;
+                }
+                SIGINT => "SIGINT",
+                _ => "SIGTERM",
+            };
             if asked.is_some_and(|asked| asked.elapsed() < ECHO) {
                 continue;
             }
-            if asked.replace(Instant::now()).is_some() || tell.send(name).is_err() {
+            let again = asked.replace(Instant::now()).is_some();
+            if again || tell.send(Request::Stop(name)).is_err() {
                 tracing::error!(signal = name, "gone at once: what is queued is lost");
                 std::process::exit(128 + signal);
             }

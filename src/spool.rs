@@ -58,6 +58,10 @@ pub struct Limits {
     pub age_max: Option<Duration>,
 }
 
+fn segment_bytes(limits: Limits) -> u64 {
+    (limits.bytes_max / SEGMENTS).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+}
+
 /// Where a record is. Records appended later have higher places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -178,8 +182,7 @@ impl<D: Disk> Spool<D> {
         Ok(Self {
             disk,
             limits,
-            segment_bytes: (limits.bytes_max / SEGMENTS)
-                .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
+            segment_bytes: segment_bytes(limits),
             listed,
             segments: BTreeMap::new(),
             active: None,
@@ -246,6 +249,12 @@ impl<D: Disk> Spool<D> {
             unread.add(Tally { records: u64::from(records), lines, opaque });
         }
         unread
+    }
+
+    /// From now on keeps within `limits`.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.segment_bytes = segment_bytes(limits);
+        self.limits = limits;
     }
 
     /// How much it may keep.

@@ -6,14 +6,18 @@
 //! starts the thread.
 
 pub mod gather;
+mod serving;
 
+pub use serving::{Batches, POOLED_BATCHES, Serving};
+
+use crate::bad_senders::Notes;
 use crate::batch::BatchBuilder;
 use crate::fanout::{Fanout, Hand};
-use crate::line::{Item, Lines, Run};
+use crate::line::{Item, Lines, Refused, Run};
 use crate::metrics;
 use crate::pulse::Pulse;
 use crate::rate_limit::Share;
-use crate::ring::{Event, ReceiveRing, Received};
+use crate::ring::{Event, ReceiveRing, Received, name};
 use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::{Precision, Stamper};
@@ -22,6 +26,7 @@ use gather::Gather;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Receive buffers of one worker, 68 KiB each; a page of memory is taken when it is first used.
 pub const RECEIVE_BUFFERS: u16 = 256;
@@ -40,6 +45,7 @@ pub struct Worker {
     ring: ReceiveRing,
     intake: Intake,
     gather: Gather,
+    serving: watch::Receiver<Arc<Serving>>,
     stop: Stop,
     pulse: Pulse,
     ending: Ending,
@@ -64,36 +70,40 @@ struct Turn {
 /// The path of a payload from the ring to the queues.
 pub struct Intake {
     /// The backends' queues.
-    pub fanout: Fanout,
+    fanout: Fanout,
     /// Takes the good lines.
-    pub builder: BatchBuilder,
+    builder: BatchBuilder,
+    batches: Batches,
     /// How batches are handed on.
-    pub hand: Hand,
+    hand: Hand,
     /// The unit of timestamps.
-    pub precision: Precision,
+    precision: Precision,
     /// This worker's share of the listener's `rate-limit-lines`, if there is one.
-    pub line_limit: Option<Share>,
+    line_limit: Option<Share>,
     /// This worker's counters.
-    pub metrics: Arc<CachePadded<metrics::UdpWorker>>,
+    metrics: Arc<CachePadded<metrics::UdpWorker>>,
+    /// Where refused lines are noted with their sender.
+    bad_senders: Arc<Notes>,
     /// Hands out stamps to datagrams that need one.
-    pub stamper: Stamper,
+    stamper: Stamper,
     /// The kernel's drop counter when it was last looked at.
-    pub kernel_drops_seen: u32,
+    kernel_drops_seen: u32,
 }
 
 impl Worker {
-    /// A worker over `ring`, handing lines to `intake`; a busy one lets datagrams gather for up
-    /// to `batch_wait`.
+    /// A worker over `ring`, handing lines to `intake`, which was made of what is in `serving`.
     #[must_use]
     pub fn new(
         ring: ReceiveRing,
         intake: Intake,
-        batch_wait: Duration,
+        mut serving: watch::Receiver<Arc<Serving>>,
         stop: Stop,
         pulse: Pulse,
         ending: Ending,
     ) -> Self {
-        Self { ring, intake, gather: Gather::new(batch_wait, WANT_MAX), stop, pulse, ending }
+        let batch_wait = serving.borrow_and_update().batch_wait;
+        let gather = Gather::new(batch_wait, WANT_MAX);
+        Self { ring, intake, gather, serving, stop, pulse, ending }
     }
 
     /// Receives until told to stop; then takes what is its own already, and ends.
@@ -130,12 +140,26 @@ impl Worker {
         Ok(())
     }
 
+    /// Goes on with another fan-out and other limits, if there are: between two turns, and what
+    /// came before goes the old way.
+    fn renew(&mut self) {
+        // An error is the relay's end, which is told otherwise.
+        if !self.serving.has_changed().unwrap_or(false) {
+            return;
+        }
+        let serving = Arc::clone(&self.serving.borrow_and_update());
+        self.gather.set_wait_max(serving.batch_wait);
+        self.intake.renew(&serving);
+    }
+
     /// One wait, and all that came.
     fn turn(&mut self, want: usize, wait: Duration, idle: Duration) -> io::Result<Turn> {
         let before = self.intake.metrics.bytes.get();
         let started = Instant::now();
         self.ring.wait(want, wait, idle)?;
         let waited = started.elapsed();
+        // Here, so that what comes after a change is never treated as before it.
+        self.renew();
         let Self { ring, intake, .. } = self;
         let completions = ring.drain(2 * want, |event| intake.take(event));
         let bytes = self.intake.metrics.bytes.get() - before;
@@ -192,12 +216,14 @@ impl Intake {
         let payload = received.payload;
         let stride = received.stride.unwrap_or(payload.len()).max(1);
         self.metrics.datagrams.add(payload.len().div_ceil(stride).max(1) as u64);
-        self.take_lines(payload, stride);
+        self.take_lines(payload, stride, received.name);
     }
 
-    /// Takes the lines of `bytes`, which are datagrams of `stride` bytes, each with its own stamp.
-    fn take_lines(&mut self, bytes: &[u8], stride: usize) {
+    /// Takes the lines of `bytes`, which are datagrams of `stride` bytes, each with its own stamp,
+    /// from the sender `name`.
+    fn take_lines(&mut self, bytes: &[u8], stride: usize, name: &[u8]) {
         let mut stamped = None;
+        let mut first_refused = None;
         let mut taken = 0;
         let mut lines = Lines::of_parts(bytes, stride, self.precision);
         loop {
@@ -212,6 +238,7 @@ impl Intake {
                 Some(Item::Line(line)) => line,
                 Some(Item::Refused(refused)) => {
                     self.metrics.refused[refused.reason as usize].add(1);
+                    first_refused.get_or_insert((refused, 0)).1 += 1;
                     continue;
                 }
             };
@@ -228,6 +255,16 @@ impl Intake {
             taken += 1;
         }
         self.metrics.lines.add(taken);
+        if let Some((first, lines)) = first_refused {
+            self.note(name, &first, lines);
+        }
+    }
+
+    #[cold]
+    fn note(&self, name: &[u8], first: &Refused<'_>, lines: u64) {
+        if let Some(from) = name::decode(name) {
+            self.bad_senders.note(from, lines, first.reason, first.bytes);
+        }
     }
 
     fn push_run(&mut self, run: &Run<'_>) {
@@ -284,29 +321,39 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Pool;
 
     fn intake() -> Intake {
-        Intake {
-            fanout: Fanout::new(Vec::new()),
-            builder: BatchBuilder::new(Pool::new(1, 1024), None),
-            hand: Hand::Direct,
-            precision: Precision::Nanosecond,
-            line_limit: None,
-            metrics: Arc::default(),
-            stamper: Stamper::default(),
-            kernel_drops_seen: 0,
-        }
+        Intake::new(
+            &serving::tests::serving(),
+            Arc::default(),
+            Arc::new(Notes::new("in".into())),
+            0,
+        )
     }
 
     #[test]
     fn lines_that_were_kept_do_not_wait_for_an_idle_time() {
         let (mut intake, wait) = (intake(), Duration::from_micros(50));
         assert_eq!(intake.idle(wait), IDLE);
-        intake.take_lines(b"m f=1 1", 7);
+        intake.take_lines(b"m f=1 1", 7, &[]);
         assert_eq!(intake.idle(wait), wait);
         intake.hand_over();
         assert_eq!(intake.idle(wait), IDLE);
+    }
+
+    #[test]
+    fn refused_lines_are_noted_with_their_sender_and_good_ones_are_not() {
+        let mut intake = intake();
+        // libc::AF_INET, port 256.
+        let name = [&2_u16.to_ne_bytes()[..], &[1, 0], &[10, 0, 0, 7]].concat();
+        intake.take_lines(b"m f=1 1\nm f=2 2", 15, &name);
+        let mut teller = crate::bad_senders::Teller::default();
+        let notes = [Arc::clone(&intake.bad_senders)];
+        assert_eq!(teller.tell(&notes, Instant::now()), []);
+        intake.take_lines(b"m f=1 1\nbad\nm f=2\nworse", 23, &name);
+        let told = format!("{:?}", teller.tell(&notes, Instant::now()));
+        assert!(told.contains("from: \"10.0.0.7:256\", lines: 2,"), "{told}");
+        assert!(told.contains("first: \"bad\""), "{told}");
     }
 
     #[test]

@@ -244,7 +244,7 @@ http "http://:1" on tcp [::]:1
   {http_limits}
   -> "http://h/": http://h:80/write, credentials of its own, gzip, {limits}
 
-admin on tcp [::]:3: /metrics, /ping, /ready
+admin on tcp [::]:3: /, /status, /metrics, /ping, /ready
 
 http-threads: 3; queues drain for at most 10s when stopped"#
         )

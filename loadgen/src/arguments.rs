@@ -2,11 +2,12 @@
 
 mod relay;
 
-pub use relay::{BenchArguments, CompareArguments, DemoArguments, Scenario, Task};
+pub use relay::{BenchArguments, CompareArguments, DemoArguments, DrainArguments, Scenario, Task};
 
 use crate::floor;
 use crate::generator::Load;
 use crate::payload::Shape;
+use crate::report::curves::Figure;
 use crate::sink::Protocol;
 use crate::sink::http::Behaviour;
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use humantime::parse_duration;
 use hyper::StatusCode;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs are bounded.
@@ -44,6 +46,10 @@ pub enum Command {
     Bench(BenchArguments),
     /// Gives several relays the same work in turns and puts their CPU per line side by side
     Compare(CompareArguments),
+    /// Fills a relay's sockets while it is stopped, and measures how fast it works them off
+    Drain(DrainArguments),
+    /// Draws what was measured at several rates: CPU per line, or loss
+    Plot(PlotArguments),
     /// Forwards datagrams with the least work that this kernel allows: the measure for a relay
     Floor(FloorArguments),
 }
@@ -221,6 +227,21 @@ impl SinkArguments {
         let status = StatusCode::from_u16(self.status).context("--status")?;
         Ok(Behaviour { status, delay: Duration::from_millis(self.delay_ms), flap: self.flap })
     }
+}
+
+/// Arguments of `plot`.
+#[derive(Args, Debug)]
+pub struct PlotArguments {
+    /// What was measured, as JSON: {"title", "foot", "panels": [{"title", "x", "points":
+    /// [{"relay", "rate", "cpu_ns", "loss"}]}]}, loss from 0 to 1
+    #[arg(value_name = "FILE")]
+    pub measured: PathBuf,
+    /// What to draw against the rate
+    #[arg(long, value_enum)]
+    pub figure: Figure,
+    /// Where to draw it
+    #[arg(long, value_name = "FILE")]
+    pub svg: PathBuf,
 }
 
 /// Arguments of `floor`.

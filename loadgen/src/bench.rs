@@ -12,6 +12,7 @@ use crate::sink::http::Behaviour;
 use crate::sink::{Protocol, Sink};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,10 @@ pub struct BenchReport {
     pub findings: Findings,
     /// The relay's CPU in the window.
     pub cpu: CpuReport,
+    /// The same of its threads in cores, those of one name together.
+    pub threads: BTreeMap<String, f64>,
+    /// The most memory the relay had resident when it was ready, before any load.
+    pub memory_start_kib: u64,
     /// The most memory the relay had resident.
     pub memory_peak_kib: u64,
     /// Each listener.
@@ -116,9 +121,10 @@ pub fn run(plan: &Plan, on_second: &mut dyn FnMut(&Second)) -> Result<BenchRepor
     let listeners = wire(plan, &sinks)?;
     let loads = prepare(plan, &listeners)?;
     let mut relay = Relay::start(&plan.program, &listeners, &plan.options)?;
+    let memory_start_kib = relay.peak_memory_kib()?;
     let running = loads.into_iter().map(Prepared::start).collect::<Result<Vec<_>>>()?;
     let mut stage = Stage { sinks, running, relay: &mut relay, interrupt: &interrupt };
-    let cpu = stage.measure(plan, on_second)?;
+    let (cpu, threads) = stage.measure(plan, on_second)?;
     let Stage { sinks, running, .. } = stage;
     let sent = running.into_iter().map(Running::join).collect::<Result<Vec<_>>>()?;
     settle(&sinks, &sent, &mut relay, &interrupt)?;
@@ -147,6 +153,8 @@ pub fn run(plan: &Plan, on_second: &mut dyn FnMut(&Second)) -> Result<BenchRepor
         proven: findings.failures.is_empty(),
         findings,
         cpu,
+        threads,
+        memory_start_kib,
         memory_peak_kib,
         listeners: reports,
     })
@@ -206,6 +214,7 @@ struct Stage<'a> {
 struct Mark {
     at: Instant,
     cpu: CpuTime,
+    threads: BTreeMap<String, Duration>,
     sent: Vec<u64>,
     arrived: Vec<Vec<u64>>,
 }
@@ -216,13 +225,18 @@ impl Stage<'_> {
         Ok(Mark {
             at: Instant::now(),
             cpu: self.relay.cpu_time()?,
+            threads: self.relay.thread_times()?,
             sent: self.running.iter().map(Running::lines).collect(),
             arrived: self.sinks.iter().map(lines).collect(),
         })
     }
 
     /// Waits through warm-up and window, telling the progress, and measures the window.
-    fn measure(&mut self, plan: &Plan, on_second: &mut dyn FnMut(&Second)) -> Result<CpuReport> {
+    fn measure(
+        &mut self,
+        plan: &Plan,
+        on_second: &mut dyn FnMut(&Second),
+    ) -> Result<(CpuReport, BTreeMap<String, f64>)> {
         let started = Instant::now();
         let mut last = self.mark()?;
         let (mut window_start, mut next_second) = (None, started + SECOND);
@@ -248,7 +262,8 @@ impl Stage<'_> {
             std::thread::sleep(POLL);
         }
         let start = window_start.context("all lines were sent before the warm-up was over")?;
-        Ok(CpuReport::between(&start, &self.mark()?))
+        let end = self.mark()?;
+        Ok((CpuReport::between(&start, &end), threads_between(&start, &end)))
     }
 }
 
@@ -285,6 +300,16 @@ impl CpuReport {
             system_ns_per_line: per_line(system),
         }
     }
+}
+
+/// The threads' CPU in cores.
+fn threads_between(start: &Mark, end: &Mark) -> BTreeMap<String, f64> {
+    let seconds = (end.at - start.at).as_secs_f64();
+    let cores = |(name, time): (&String, &Duration)| {
+        let before = start.threads.get(name).copied().unwrap_or_default();
+        (name.clone(), time.saturating_sub(before).as_secs_f64() / seconds)
+    };
+    end.threads.iter().map(cores).collect()
 }
 
 /// Waits until every sink has every line, or nothing more arrives.

@@ -3,6 +3,7 @@
 
 use crate::bench::{self, BenchReport, CpuReport, Plan};
 use crate::kernel::Machine;
+use crate::ledger::Percentiles;
 use crate::relay::Program;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -31,12 +32,22 @@ pub struct Turn {
     pub cpu: CpuReport,
     /// Lines sent.
     pub lines_sent: u64,
+    /// The rate at which they were sent, of all listeners together.
+    pub lines_sent_per_second: f64,
     /// Lines missing at backends, all of them together, accounted for or not.
     pub lines_missing: u64,
     /// Median latency at the backend where it is the highest.
     pub latency_p50_us: u64,
     /// The same of the 99th percentile.
     pub latency_p99_us: u64,
+    /// Drops at the sinks' own sockets: what is missing there is not this relay's doing.
+    pub sink_drops: u64,
+    /// HTTP: median time from when a request was due until its answer.
+    pub request_p50_us: u64,
+    /// The same of the 99th percentile.
+    pub request_p99_us: u64,
+    /// The most memory it had resident when it was ready, before any load.
+    pub memory_start_kib: u64,
     /// The most memory it had resident.
     pub memory_peak_kib: u64,
     /// What did not add up.
@@ -126,6 +137,7 @@ pub fn run(match_: &Match, on_turn: &mut dyn FnMut(&Program, &Turn)) -> Result<C
     })
 }
 
+#[expect(clippy::cast_precision_loss, reason = "line counts are far below 2^52")]
 impl Turn {
     fn of(round: usize, report: &BenchReport) -> Self {
         let listeners = || report.listeners.iter();
@@ -137,14 +149,27 @@ impl Turn {
         let worst = |latency: fn(&crate::ledger::Received) -> u64| {
             received().map(latency).max().unwrap_or_default()
         };
+        let request = |latency: fn(&Percentiles) -> u64| {
+            listeners().map(|listener| latency(&listener.sent.request)).max().unwrap_or_default()
+        };
         Self {
             round,
             proven: report.proven,
             cpu: report.cpu,
             lines_sent: listeners().map(|listener| listener.sent.lines).sum(),
+            lines_sent_per_second: listeners()
+                .map(|listener| listener.sent.lines as f64 / listener.sent.seconds)
+                .sum(),
             lines_missing: received().map(|received| received.total.missing).sum(),
             latency_p50_us: worst(|received| received.latency.p50_us),
             latency_p99_us: worst(|received| received.latency.p99_us),
+            sink_drops: listeners()
+                .flat_map(|listener| &listener.backends)
+                .map(|backend| backend.sink.kernel_drops)
+                .sum(),
+            request_p50_us: request(|request| request.p50_us),
+            request_p99_us: request(|request| request.p99_us),
+            memory_start_kib: report.memory_start_kib,
             memory_peak_kib: report.memory_peak_kib,
             failures: report.findings.failures.clone(),
             notes: report.findings.notes.clone(),
@@ -198,6 +223,11 @@ mod tests {
             lines_missing: 0,
             latency_p50_us: 1,
             latency_p99_us: 2,
+            lines_sent_per_second: 1.0,
+            sink_drops: 0,
+            request_p50_us: 0,
+            request_p99_us: 0,
+            memory_start_kib: 1,
             memory_peak_kib: 1,
             failures: Vec::new(),
             notes: Vec::new(),

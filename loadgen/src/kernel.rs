@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_getcpuclockid};
 use nix::unistd::Pid;
 use serde::Serialize;
-use std::fs::read_to_string;
+use std::collections::BTreeMap;
+use std::fs::{read_dir, read_to_string};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Drops at all UDP sockets bound to `port`. The kernel counts a train of datagrams that is
@@ -85,6 +87,71 @@ fn ticks(stat: &str) -> Option<(u64, u64)> {
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
+/// CPU time of each of `pid`'s threads so far, those of one name together. What the kernel does in
+/// threads of its own on their behalf is in [`CpuTime`] only.
+///
+/// # Errors
+/// If there is no such process.
+pub fn thread_times(pid: Pid) -> Result<BTreeMap<String, Duration>> {
+    let mut times = BTreeMap::<String, Duration>::new();
+    for thread in threads(pid)? {
+        let path = PathBuf::from(format!("/proc/{pid}/task/{thread}"));
+        // A thread may end while it is looked at.
+        let Ok(name) = read_to_string(path.join("comm")) else { continue };
+        let Ok(stat) = read_to_string(path.join("schedstat")) else { continue };
+        let ns = stat.split(' ').next().and_then(|ns| ns.parse().ok());
+        let ns = ns.context("/proc/PID/task/*/schedstat is not as known")?;
+        *times.entry(name.trim().into()).or_default() += Duration::from_nanos(ns);
+    }
+    Ok(times)
+}
+
+/// The threads of `pid` now.
+///
+/// # Errors
+/// If there is no such process.
+pub fn threads(pid: Pid) -> Result<Vec<Pid>> {
+    let entries = read_dir(format!("/proc/{pid}/task")).context("reading /proc/PID/task")?;
+    entries
+        .map(|entry| {
+            let name = entry.context("reading /proc/PID/task")?.file_name();
+            let id = name.to_str().and_then(|name| name.parse().ok());
+            Ok(Pid::from_raw(id.context("/proc/PID/task is not as known")?))
+        })
+        .collect()
+}
+
+/// Whether all threads of `pid` are stopped by a signal.
+///
+/// # Errors
+/// If there is no such process.
+pub fn stands_still(pid: Pid) -> Result<bool> {
+    let stopped = |thread: &Pid| {
+        // A thread that has ended meanwhile stands still as well.
+        let stat = read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, behind)| behind.starts_with('T'))
+    };
+    Ok(threads(pid)?.iter().all(stopped))
+}
+
+/// Bytes that wait in the receive buffers of all UDP sockets bound to `port`, as the kernel counts
+/// them: with its own overhead.
+///
+/// # Errors
+/// If `/proc/net/udp` cannot be read.
+pub fn udp_queued(port: u16) -> Result<u64> {
+    let rows = read_to_string("/proc/net/udp").context("reading /proc/net/udp")?;
+    Ok(rows.lines().filter_map(|row| queued_in_row(row, port)).sum())
+}
+
+fn queued_in_row(row: &str, port: u16) -> Option<u64> {
+    let mut columns = row.split_ascii_whitespace();
+    let (_, local_port) = columns.nth(1)?.rsplit_once(':')?;
+    let (_, receive) = columns.nth(2)?.split_once(':')?;
+    let bytes = u64::from_str_radix(receive, 16).ok()?;
+    (u16::from_str_radix(local_port, 16).ok()? == port).then_some(bytes)
+}
+
 /// The most memory `pid` has had resident, in KiB.
 ///
 /// # Errors
@@ -145,8 +212,10 @@ mod tests {
             sender.send_to(&[b'x'; 1000], address).expect("loopback takes it");
         }
         socket.set_nonblocking(true).expect("a socket can be non-blocking");
+        assert!(udp_queued(address.port()).expect("/proc is there") >= 1000);
         let received = std::iter::from_fn(|| socket.recv(&mut [0; 2000]).ok()).count() as u64;
         assert!(received < 100);
+        assert_eq!(udp_queued(address.port()).expect("/proc is there"), 0);
         assert_eq!(udp_drops(address.port()).expect("/proc is there"), 100 - received);
         assert!(udp_bound(address.port()).expect("/proc is there"));
     }
@@ -164,6 +233,8 @@ mod tests {
         let (user, system) = after.since(&before);
         assert!(user + system >= Duration::from_millis(30));
         assert!(peak_memory_kib(Pid::this()).expect("it has memory") > 100);
+        let threads = thread_times(Pid::this()).expect("it has threads");
+        assert!(threads.values().sum::<Duration>() >= Duration::from_millis(30), "{threads:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! payload (line) -> generator (pace) -> target -> sink -> ledger (line, sequence)
 //!                                                              |
 //! bench: starts a relay as the target, reads its counters, -> books -> report
+//! drain: how fast a relay works off what lies in its sockets
 //! compare: several relays in turns; floor: the least that a relay can do, as the measure
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod bench;
 pub mod books;
 pub mod compare;
 pub mod demo;
+pub mod drain;
 pub mod floor;
 pub mod generator;
 pub mod interrupt;

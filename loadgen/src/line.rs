@@ -15,8 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// How many sources there can be: the tag `src` has two digits.
 pub const SOURCES_MAX: usize = 100;
-/// How many series there can be: the tag `host` has five digits.
-pub const SERIES_MAX: usize = 100_000;
+/// How many series there can be: the tag `host` has at most eight digits.
+pub const SERIES_MAX: usize = 100_000_000;
 
 /// Sequence numbers are written from here, so that their width never changes.
 const SEQUENCE_BASE: u64 = 100_000_000_000;
@@ -26,6 +26,8 @@ const FIELDS: &[u8] = b"seq=000000000000i,sent=0000000000000000i,v=00.0,sum=0000
 const SEQUENCE_AT: usize = 4;
 const SEQUENCE_DIGITS: usize = 12;
 const SENT_AT: usize = 23;
+/// The source and the space behind a tag `host`.
+const SOURCE: &str = ",src=00 ";
 /// Microseconds since 1970.
 const SENT_DIGITS: usize = 16;
 const VALUE_AT: usize = 43;
@@ -47,18 +49,24 @@ pub fn sent_digits(sent_ns: u64) -> SentDigits {
     digits
 }
 
+/// Digits of the tag `host` of each line, if there are so many series.
+#[must_use]
+pub fn series_digits(count: usize) -> usize {
+    if count <= 100_000 { 5 } else { 8 }
+}
+
 /// Appends a line without its newline, all but its numbers in place, and answers where its fields
-/// begin. `value_tenths` is the field `v` in tenths, 0 to 999.
+/// begin. `digits` are those of the series; `value_tenths` is the field `v` in tenths, 0 to 999.
 pub fn lay_out(
     line: &mut Vec<u8>,
-    (series, source): (usize, usize),
+    (series, digits, source): (usize, usize, usize),
     site: &str,
     value_tenths: u16,
     stamped: bool,
 ) -> usize {
     let kind = if stamped { 'm' } else { 'u' };
     let (start, measurement) = (line.len(), series % 10);
-    let head = format!("{kind}{measurement},dc={site},host=h{series:05},src={source:02} ");
+    let head = format!("{kind}{measurement},dc={site},host=h{series:0digits$},src={source:02} ");
     line.extend_from_slice(head.as_bytes());
     let fields = line.len();
     line.extend_from_slice(FIELDS);
@@ -69,6 +77,14 @@ pub fn lay_out(
         line.extend_from_slice(&[b'0'; STAMP_DIGITS]);
     }
     fields - start
+}
+
+/// Writes another series into a laid-out line, whose fields begin at `fields`: before [`patch`],
+/// which sums up what is there.
+pub fn put_series(line: &mut [u8], fields: usize, series: usize, digits: usize) {
+    let end = fields - SOURCE.len();
+    put_decimal(&mut line[end - digits..end], series as u64);
+    put_decimal(&mut line[1..2], series as u64);
 }
 
 /// Writes the numbers of one laid-out line (without its newline), whose fields begin at `fields`.
@@ -164,7 +180,7 @@ mod tests {
 
     fn line(stamped: bool) -> Vec<u8> {
         let mut line = Vec::new();
-        let fields = lay_out(&mut line, (17, 2), "eu1", 125, stamped);
+        let fields = lay_out(&mut line, (17, 5, 2), "eu1", 125, stamped);
         patch(&mut line, fields, 123, &sent_digits(SENT));
         line
     }
@@ -177,6 +193,24 @@ mod tests {
         assert!(line.starts_with(expected), "{line}");
         assert!(line.ends_with("i 1700000000123456000"), "{line}");
         assert_eq!(line.len(), 112);
+    }
+
+    #[test]
+    fn another_series_makes_the_line_that_would_have_been_laid_out() {
+        let laid_out = |series| {
+            let mut line = Vec::new();
+            let fields = lay_out(&mut line, (series, 8, 2), "eu1", 125, true);
+            (line, fields)
+        };
+        let (mut line, fields) = laid_out(17);
+        put_series(&mut line, fields, 9_876_543, 8);
+        let (mut other, _) = laid_out(9_876_543);
+        assert!(other.starts_with(b"m3,dc=eu1,host=h09876543,src=02 "));
+        for line in [&mut line, &mut other] {
+            patch(line, fields, 1, &sent_digits(SENT));
+        }
+        assert_eq!(line, other);
+        assert!(read(&line).is_some());
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use clap::Parser;
-use loadgen::arguments::{Arguments, Command, CompareArguments, Task};
+use loadgen::arguments::{Arguments, Command, CompareArguments, DrainArguments, Task};
 use loadgen::bench::{self, Plan};
 use loadgen::compare::{self, Comparison, Match};
-use loadgen::report::{self, comparison, plot};
-use loadgen::{demo, floor, standalone};
+use loadgen::report::{self, comparison, curves, plot};
+use loadgen::{demo, drain, floor, standalone};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -31,6 +31,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
             Task::VersusFloor(match_) => Ok(measure_in_turns(&match_, arguments.json)?.proven),
         },
         Command::Compare(arguments) => compare_relays(arguments),
+        Command::Drain(arguments) => drain(arguments),
+        Command::Plot(arguments) => {
+            let measured = curves::Measured::read(&arguments.measured)?;
+            report::write_file(&arguments.svg, &curves::svg(&measured, arguments.figure))?;
+            Ok(true)
+        }
         Command::Floor(arguments) => {
             let forwarded = floor::run(&arguments.plan())?;
             eprintln!("loadgen: {forwarded:?}");
@@ -61,6 +67,16 @@ fn compare_relays(arguments: &CompareArguments) -> Result<bool> {
         report::write_file(path, &plot::svg(title, &compared))?;
     }
     Ok(compared.proven)
+}
+
+fn drain(arguments: &DrainArguments) -> Result<bool> {
+    let drained = drain::run(&arguments.check()?)?;
+    if arguments.json {
+        report::print_json(&drained)?;
+    } else {
+        report::print(&report::drained(&drained))?;
+    }
+    Ok(drained.lines_dropped.is_none_or(|lines| lines == 0))
 }
 
 fn measure_in_turns(match_: &Match, json: bool) -> Result<Comparison> {

@@ -12,9 +12,10 @@ use crate::sink::Protocol;
 use anyhow::{Context, Result, bail, ensure};
 use config::{Listener, Options};
 use metrics::Metrics;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -118,12 +119,57 @@ impl Relay {
         CpuTime::of(self.pid()?)
     }
 
+    /// The CPU time of its threads, by name.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn thread_times(&self) -> Result<BTreeMap<String, Duration>> {
+        kernel::thread_times(self.pid()?)
+    }
+
     /// The most memory it has had resident, in KiB.
     ///
     /// # Errors
     /// If it has ended.
     pub fn peak_memory_kib(&self) -> Result<u64> {
         kernel::peak_memory_kib(self.pid()?)
+    }
+
+    /// Stops all its threads where they are, until [`Self::resume`].
+    ///
+    /// # Errors
+    /// If it cannot be signalled or does not stand still in time.
+    pub fn pause(&mut self) -> Result<()> {
+        let pid = self.pid()?;
+        kill(pid, Signal::SIGSTOP).context("sending SIGSTOP to the relay")?;
+        let deadline = Instant::now() + READY_WITHIN;
+        while !kernel::stands_still(pid)? {
+            ensure!(Instant::now() < deadline, "the relay did not stop within {READY_WITHIN:?}");
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    ///
+    /// # Errors
+    /// If it cannot be signalled.
+    pub fn resume(&mut self) -> Result<()> {
+        kill(self.pid()?, Signal::SIGCONT).context("sending SIGCONT to the relay")
+    }
+
+    /// Confines all threads that it has now to the first `cores` cores.
+    ///
+    /// # Errors
+    /// If there are not so many.
+    pub fn confine(&mut self, cores: usize) -> Result<()> {
+        let mut set = CpuSet::new();
+        (0..cores).try_for_each(|core| set.set(core)).context("too many cores")?;
+        for thread in kernel::threads(self.pid()?)? {
+            sched_setaffinity(thread, &set)
+                .with_context(|| format!("confining the relay to {cores} cores"))?;
+        }
+        Ok(())
     }
 
     /// Its counters now; `None` if it keeps none.

@@ -2,11 +2,13 @@
 //! one JSON document instead.
 
 pub mod comparison;
+pub mod curves;
 pub mod demo;
 pub mod plot;
 
 use crate::bench::BenchReport;
 use crate::books::{self, BackendReport, ListenerReport};
+use crate::drain::DrainReport;
 use crate::generator::SentReport;
 use crate::sink::SinkReport;
 use anyhow::{Context, Result};
@@ -197,6 +199,23 @@ pub fn bench(report: &BenchReport) -> String {
         "\nNOT PROVEN: see FAILED above."
     };
     text
+}
+
+/// What a relay worked off, in a few lines.
+#[must_use]
+pub fn drained(report: &DrainReport) -> String {
+    let DrainReport { lines, seconds, cores, ns_per_line, .. } = report;
+    let dropped = match report.lines_dropped {
+        None => "it counts nothing".to_owned(),
+        Some(lines) => format!("{} dropped by its queues", grouped(lines)),
+    };
+    format!(
+        "{} worked off {} lines in {seconds:.2} s: {} lines/s on {cores:.2} cores, \
+         {ns_per_line:.0} ns of CPU per line; {dropped}",
+        report.relay.name,
+        grouped(*lines),
+        per_second(*lines, *seconds),
+    )
 }
 
 #[expect(clippy::cast_precision_loss, reason = "memory in KiB is far below 2^52")]

@@ -90,6 +90,41 @@ fn relays_are_compared_by_name_to_the_first_and_loss_without_counters_fails() {
 }
 
 #[test]
+fn what_lies_in_the_sockets_of_a_stopped_relay_is_worked_off() {
+    let base = ["drain", "--json", "--relay", "floor", "--rate", "0", "--read-buffer", "4000000"];
+    let report = report(&loadgen(&[&base[..], &["--lines", "2000"]].concat()));
+    assert_eq!(report["lines"], 2_000);
+    assert!(report["lines_per_second"].as_f64().is_some_and(|rate| rate > 1_000.0), "{report:#}");
+    assert!(report["lines_dropped"].is_null(), "the floor counts nothing: {report:#}");
+
+    let output = loadgen(&["drain", "--relay", "floor", "--rate", "0", "--read-buffer", "1"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("--lines") && error.contains("--read-buffer"), "{error}");
+}
+
+#[test]
+fn a_picture_is_drawn_of_what_was_measured_and_of_nothing_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (measured, svg) = (directory.path().join("measured.json"), directory.path().join("a.svg"));
+    let draw = |text: &str| {
+        std::fs::write(&measured, text).expect("it can be written");
+        let paths = [&measured, &svg].map(|path| path.to_str().expect("a path in UTF-8"));
+        loadgen(&["plot", "--figure", "loss", paths[0], "--svg", paths[1]])
+    };
+    let points = r#"{"relay": "one", "rate": 10, "cpu_ns": 5, "loss": 0},
+                    {"relay": "one", "rate": 100, "cpu_ns": 5, "loss": LOSS}"#;
+    let whole = r#"{"foot": "here", "panels": [{"title": "t", "x": "x", "points": [POINTS]}]}"#;
+    let whole = whole.replace("POINTS", points);
+    assert!(draw(&whole.replace("LOSS", "0.5")).status.success());
+    let drawn = std::fs::read_to_string(&svg).expect("a picture");
+    assert!(drawn.starts_with("<svg ") && drawn.contains(">one</text>"), "{drawn}");
+    for bad in [whole.replace("LOSS", "2"), "{}".into()] {
+        assert_eq!(draw(&bad).status.code(), Some(2), "{bad}");
+    }
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused_with_the_remedy() {
     for (arguments, remedy) in [
         (&["compare", "--relay", "a=b"][..], "2 to 8 times"),

@@ -9,6 +9,7 @@
 
 mod ask;
 mod backlog;
+mod change;
 mod classify;
 mod commands;
 mod compress;
@@ -25,7 +26,8 @@ mod send;
 mod spooled;
 mod turn;
 
-pub use files::{Files, FilesError};
+pub use change::Change;
+pub use files::{Files, FilesError, spool_directory};
 
 use super::Outcome;
 use crate::backoff::Backoff;
@@ -64,24 +66,34 @@ const READ_BYTES_MAX: usize = 1024 * 1024;
 /// Sockets close at once when they are told to; this only bounds a kernel that does not.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The way to one backend, as its thread is given it.
+#[derive(Debug)]
+pub struct Way {
+    /// Where and how.
+    pub target: HttpTarget,
+    /// Its dead letters and its spool.
+    pub files: Files,
+    /// What the fronts ask.
+    pub commands: mpsc::Receiver<Command>,
+    /// What changes when the configuration is read again.
+    pub changes: mpsc::Receiver<Change>,
+}
+
 /// Sends what comes through `queue` until it is disconnected and all is settled. When the drain
 /// deadline of `stop` passes, what is left stays in the spool, or is dropped as
-/// [`Drop::Shutdown`]. Writes that are set aside go to the dead letters. Obeys `commands`
+/// [`Drop::Shutdown`]. Writes that are set aside go to the dead letters. Obeys commands and changes
 /// meanwhile.
 pub fn run(
     runtime: &tokio_uring::Runtime,
     queue: Receiver<Write>,
-    commands: mpsc::Receiver<Command>,
-    target: HttpTarget,
-    files: Files,
+    way: Way,
     metrics: Arc<metrics::Backend>,
     stop: Stop,
 ) {
     runtime::block_on(runtime, async {
         let (open, mut closed) = mpsc::channel(1);
-        let transport = Rc::new(Transport::new(target.clone(), open));
-        let commands = Commands::new(commands, Rc::clone(&transport));
-        let sender = Sender::new(queue, commands, target, transport, files, metrics);
+        let transport = Rc::new(Transport::new(way.target.clone(), open));
+        let sender = Sender::new(queue, way, transport, metrics);
         sender.send_all(stop).await;
         // Nothing is ever sent: this waits until all connections' tasks have ended.
         drop(timeout(CLOSE_TIMEOUT, closed.recv()).await);
@@ -96,6 +108,7 @@ struct Sender {
     /// When the queue was closed; `None` while it is open.
     closed: Option<Instant>,
     commands: Commands,
+    changes: mpsc::Receiver<Change>,
     /// By [`Destination::place`].
     lanes: Lanes<Arc<Destination>, Held>,
     places: Places,
@@ -150,13 +163,11 @@ struct Flight {
 impl Sender {
     fn new(
         queue: Receiver<Write>,
-        commands: Commands,
-        target: HttpTarget,
+        way: Way,
         transport: Rc<Transport>,
-        files: Files,
         metrics: Arc<metrics::Backend>,
     ) -> Self {
-        let Files { dead_letters, spool } = files;
+        let Way { target, files: Files { dead_letters, spool }, commands, changes } = way;
         let spool = spool.map(|(spool, fsync)| Spooled::new(spool, fsync, Arc::clone(&metrics)));
         let backlog = target.backlog.as_ref();
         let bytes_max = backlog.map_or(0, |backlog| backlog.bytes_max);
@@ -164,7 +175,8 @@ impl Sender {
         Self {
             queue,
             closed: None,
-            commands,
+            commands: Commands::new(commands, Rc::clone(&transport)),
+            changes,
             lanes: Lanes::new(Held::request_bytes, Held::merges),
             places: Places::default(),
             backlog: Backlog::new(bytes_max, spool, Arc::clone(&metrics)),
@@ -188,6 +200,8 @@ impl Sender {
     async fn send_all(mut self, mut stop: Stop) {
         loop {
             self.take_waiting().await;
+            // What was taken may need what changed before it came: a new endpoint.
+            self.obey();
             self.read_back();
             self.start();
             self.end_turn();
@@ -206,6 +220,7 @@ impl Sender {
                     // Who asked may have stopped waiting.
                     let _ = flushed.send(self.flush());
                 }
+                Some(change) = self.changes.recv() => self.change(change),
                 write = self.queue.pop(), if self.closed.is_none() => match write {
                     Some(write) => self.push(write),
                     None => self.hurry(),
@@ -329,10 +344,13 @@ impl Sender {
     }
 
     fn publish(&self) {
-        let state = match (&self.outage, self.backlog.is_empty()) {
-            (Some(_), _) => State::Down,
-            (None, false) => State::Draining,
-            (None, true) => State::Up,
+        // Without a backlog nothing waits for an outage to end, so there are none.
+        let keeps = self.target.backlog.is_some();
+        let down = if keeps { self.outage.is_some() } else { self.health.is_failing() };
+        let state = match (down, self.backlog.is_empty()) {
+            (true, _) => State::Down,
+            (false, false) => State::Draining,
+            (false, true) => State::Up,
         };
         if self.metrics.backlog.state() != state {
             self.metrics.backlog.set_state(state, sys::now_s());

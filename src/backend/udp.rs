@@ -4,46 +4,42 @@
 //! `delivered` means handed to the kernel: UDP knows no more. What the kernel reports later (that
 //! nobody listens there) is counted apart.
 
+mod connected;
 pub mod pack;
 
-use crate::batch::{Batch, Segments};
+use crate::batch::Segments;
 use crate::config::UdpTarget;
 use crate::fanout::Direct;
 use crate::metrics::{self, Drop};
 use crate::pulse::Pulse;
 use crate::queue::{Receiver, Weigh};
-use crate::ring::cmsg;
 use crate::stop::Stop;
 use crate::sys;
 use crate::write::Write;
+use connected::{Connected, Tally};
 use pack::{Datagram, Packer};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use socket2::{MsgHdr, SockRef};
-use std::io::{self, IoSlice};
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// linux/udp.h: `UDP_MAX_SEGMENTS` of the oldest kernel that is served.
 const SEGMENTS_MAX: usize = 64;
 /// The largest payload of one send, by UDP over IPv4.
 const SEND_BYTES_MAX: usize = 65_507;
-/// No send may outlast this: the socket's buffer empties as fast as the network card.
-const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// A name that could not be resolved, or an address that could not be used, is tried again after.
 const RETRY: Duration = Duration::from_secs(1);
-/// What a send may leave in the kernel's hands.
-const SEND_BUFFER_BYTES: usize = 4 << 20;
-
-/// Fills up datagrams of one GSO send that are shorter than their siblings: line protocol allows
-/// empty lines.
-static PADDING: [u8; SEND_BYTES_MAX] = [b'\n'; SEND_BYTES_MAX];
 
 /// One UDP backend. Its socket is used by one thread at a time: by the sender thread for what was
 /// queued, or by a front directly while nothing is queued. Its counters are written under the lock.
 #[derive(Debug)]
-pub struct Transport(Mutex<Backend>);
+pub struct Transport {
+    backend: Mutex<Backend>,
+    /// What whoever gets hold of the backend next is to make its target: nobody waits for a thread
+    /// that resolves a name.
+    next: Mutex<Option<UdpTarget>>,
+    changed: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Backend {
@@ -51,31 +47,52 @@ struct Backend {
     metrics: Arc<metrics::Backend>,
     socket: Option<Connected>,
     tried: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Connected {
-    socket: UdpSocket,
-    has_gso: bool,
-    /// A send failed for what a new socket may mend: the host's address or route has changed.
-    broken: bool,
+    /// The log was told that it cannot be used.
+    told: bool,
 }
 
 impl Transport {
     /// A backend that connects when it is first used.
     #[must_use]
     pub fn new(target: UdpTarget, metrics: Arc<metrics::Backend>) -> Self {
-        Self(Mutex::new(Backend { target, metrics, socket: None, tried: None }))
+        let backend =
+            Mutex::new(Backend { target, metrics, socket: None, tried: None, told: false });
+        Self { backend, next: Mutex::default(), changed: AtomicBool::new(false) }
+    }
+
+    /// From now on sends to `target`, also what is queued already.
+    pub fn retarget(&self, target: UdpTarget) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
+        self.changed.store(true, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, Backend> {
-        self.0.lock().expect("a sender that panicked has ended the relay")
+        let mut backend = self.backend.lock().expect("a sender that panicked has ended the relay");
+        self.change(&mut backend);
+        backend
+    }
+
+    fn change(&self, backend: &mut Backend) {
+        // Looked at before it is written to: it changes once a week, and this is asked per batch.
+        if self.changed.load(Ordering::Relaxed) && self.changed.swap(false, Ordering::Acquire) {
+            let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+            next.into_iter().for_each(|target| backend.retarget(target));
+        }
+    }
+
+    /// Connects anew if the address has changed, before there is something to send.
+    fn follow(&self, pulse: &Pulse) {
+        if self.changed.load(Ordering::Relaxed) {
+            // The system's resolver may take its time.
+            pulse.away(|| self.lock().connect());
+        }
     }
 }
 
 impl Direct for Transport {
     fn try_send(&self, write: &Write) -> bool {
-        let Ok(mut backend) = self.0.try_lock() else { return false };
+        let Ok(mut backend) = self.backend.try_lock() else { return false };
+        self.change(&mut backend);
         let writable = backend.socket.as_ref().is_some_and(Connected::is_writable);
         if writable {
             backend.send(write);
@@ -89,7 +106,11 @@ impl Direct for Transport {
 pub fn run(queue: &Receiver<Write>, transport: &Transport, stop: &Stop, pulse: &Pulse) {
     // The system's resolver may take its time.
     pulse.away(|| transport.lock().connect());
-    while let Some(write) = queue.pop_or(|| pulse.beat()) {
+    let woken = || {
+        pulse.beat();
+        transport.follow(pulse);
+    };
+    while let Some(write) = queue.pop_or(woken) {
         pulse.beat();
         let mut backend = transport.lock();
         if stop.deadline().is_some_and(|deadline| Instant::now() > deadline) {
@@ -109,15 +130,6 @@ pub fn run(queue: &Receiver<Write>, transport: &Transport, stop: &Stop, pulse: &
 pub fn layout(mtu: NonZeroUsize) -> Segments {
     let count_max = (SEND_BYTES_MAX / mtu.get()).clamp(1, SEGMENTS_MAX);
     Segments { bytes: mtu, count_max }
-}
-
-/// What became of the lines of one batch.
-#[derive(Default)]
-struct Tally {
-    delivered: u64,
-    overlong: u64,
-    failed: u64,
-    bytes: u64,
 }
 
 impl Backend {
@@ -147,6 +159,15 @@ impl Backend {
         self.count(&tally);
     }
 
+    /// A new address gets a new socket, at once; until there is one, a front sends nothing by
+    /// itself.
+    fn retarget(&mut self, target: UdpTarget) {
+        if self.target.location != target.location {
+            (self.socket, self.tried) = (None, None);
+        }
+        self.target = target;
+    }
+
     fn count(&self, tally: &Tally) {
         let metrics = &self.metrics;
         metrics.delivered.add(tally.delivered);
@@ -171,174 +192,30 @@ impl Backend {
         if !self.wants_socket() {
             return;
         }
-        let failed_before = self.tried.replace(Instant::now()).is_some();
+        self.tried = Some(Instant::now());
+        let (relay, backend) = (&*self.metrics.relay, &*self.metrics.name);
         match Connected::open(&self.target.location) {
-            Ok(connected) => self.socket = Some(connected),
-            Err(error) if failed_before => tracing::debug!(%error, "still cannot send"),
-            Err(error) => tracing::warn!(
-                backend = %self.metrics.name,
-                location = %self.target.location,
-                %error,
-                "cannot send to this backend; its lines are dropped and counted until it resolves"
-            ),
-        }
-    }
-}
-
-impl Connected {
-    fn open(location: &str) -> io::Result<Self> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in location.to_socket_addrs()? {
-            match Self::connect(address) {
-                Ok(connected) => return Ok(connected),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    fn connect(address: SocketAddr) -> io::Result<Self> {
-        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(address)?;
-        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
-        SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES)?;
-        let has_gso = sys::has_gso(&socket);
-        Ok(Self { socket, has_gso, broken: false })
-    }
-
-    /// Whether at least half of the send buffer is free (net/sock.h, `sock_writeable`): then it
-    /// takes one batch without blocking, for a batch is smaller than half of the smallest buffer
-    /// that the kernel's defaults grant. What is broken is for the sender thread to mend.
-    fn is_writable(&self) -> bool {
-        if self.broken {
-            return false;
-        }
-        let mut poll = [PollFd::new(&self.socket, PollFlags::OUT)];
-        let now = Timespec::default();
-        matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1))
-            && poll[0].revents().contains(PollFlags::OUT)
-    }
-
-    /// Sends a batch that is laid out in segments of the `mtu` as it lies, in one call. Answers
-    /// whether the kernel took it; if not, the batch is sent datagram by datagram, and each failure
-    /// has its count.
-    fn send_laid_out(&self, batch: &Batch, mtu: usize, metrics: &metrics::Backend) -> bool {
-        let segments = batch.bytes().len().div_ceil(mtu);
-        let fits = segments == 1 || self.has_gso && segments <= SEGMENTS_MAX;
-        let slices = [IoSlice::new(batch.bytes())];
-        let sent = fits && self.send_slices(&slices, segments, mtu, metrics).is_ok();
-        if sent {
-            metrics.datagrams.add(segments as u64);
-        }
-        sent
-    }
-
-    /// Sends the datagrams of `run`, all in one call where the kernel can.
-    fn send_run(
-        &mut self,
-        bytes: &[u8],
-        run: &[Datagram],
-        metrics: &metrics::Backend,
-        tally: &mut Tally,
-    ) {
-        if self.has_gso && run.len() > 1 {
-            match self.send_segments(bytes, run, metrics) {
-                Ok(()) => return tally.deliver(run, metrics),
-                Err(error) if is_segmentation_failure(&error) => {
-                    tracing::info!(%error, "no segmented sends on this route: one call a datagram");
-                    self.has_gso = false;
-                }
-                Err(error) => {
-                    self.failed(&error, metrics);
-                    return tally.fail(run);
+            Ok(connected) => {
+                self.socket = Some(connected);
+                if std::mem::take(&mut self.told) {
+                    tracing::info!(relay, backend, "backend is back: it can be sent to");
                 }
             }
-        }
-        for datagram in run {
-            let one = std::slice::from_ref(datagram);
-            match self.send_segments(bytes, one, metrics) {
-                Ok(()) => tally.deliver(one, metrics),
-                Err(error) => {
-                    self.failed(&error, metrics);
-                    tally.fail(one);
+            Err(error) => {
+                self.metrics.backlog.failed(format!("cannot send: {error}"), sys::now_s());
+                if std::mem::replace(&mut self.told, true) {
+                    return tracing::debug!(%error, "still cannot send");
                 }
+                tracing::warn!(
+                    relay,
+                    backend,
+                    location = %self.target.location,
+                    %error,
+                    "cannot send to this backend; its lines are dropped and counted until it \
+                     resolves"
+                );
             }
         }
-    }
-
-    fn failed(&mut self, error: &io::Error, metrics: &metrics::Backend) {
-        metrics.send_errors.add(1);
-        // Nobody listens there, or no memory is left at the moment: that is not the socket's.
-        let passing = matches!(
-            error.raw_os_error(),
-            Some(libc::ECONNREFUSED | libc::EAGAIN | libc::EINTR | libc::ENOBUFS | libc::ENOMEM)
-        );
-        self.broken |= !passing;
-    }
-
-    /// One system call: `run` as segments of one size, the shorter ones padded with newlines.
-    fn send_segments(
-        &self,
-        bytes: &[u8],
-        run: &[Datagram],
-        metrics: &metrics::Backend,
-    ) -> io::Result<()> {
-        let segment = run.iter().map(Datagram::payload_len).max().unwrap_or_default();
-        let mut slices = [IoSlice::new(&[]); 2 * SEGMENTS_MAX];
-        let mut count = 0;
-        for (index, datagram) in run.iter().enumerate() {
-            let data = &bytes[datagram.start..datagram.end.min(datagram.start + segment)];
-            slices[count] = IoSlice::new(data);
-            count += 1;
-            if data.len() < segment && index + 1 < run.len() {
-                slices[count] = IoSlice::new(&PADDING[..segment - data.len()]);
-                count += 1;
-            }
-        }
-        self.send_slices(&slices[..count], run.len(), segment, metrics)
-    }
-
-    /// One system call: `slices` are `segments` datagrams of `bytes` each, the last maybe shorter.
-    fn send_slices(
-        &self,
-        slices: &[IoSlice<'_>],
-        segments: usize,
-        bytes: usize,
-        metrics: &metrics::Backend,
-    ) -> io::Result<()> {
-        let control = cmsg::gso_segment(u16::try_from(bytes).unwrap_or(u16::MAX));
-        let mut message = MsgHdr::new().with_buffers(slices);
-        if segments > 1 {
-            message = message.with_control(&control);
-        }
-        let socket = SockRef::from(&self.socket);
-        match socket.sendmsg(&message, 0) {
-            // The kernel reports the fate of an earlier datagram and has not sent this one.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                metrics.udp_refused.add(1);
-                socket.sendmsg(&message, 0).map(drop)
-            }
-            result => result.map(drop),
-        }
-    }
-}
-
-/// The route cannot segment: offload is missing, or a segment is larger than its packets.
-fn is_segmentation_failure(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE))
-}
-
-impl Tally {
-    fn deliver(&mut self, run: &[Datagram], metrics: &metrics::Backend) {
-        metrics.datagrams.add(run.len() as u64);
-        self.delivered += run.iter().map(|datagram| datagram.lines).sum::<u64>();
-        self.bytes +=
-            run.iter().map(|datagram| (datagram.end - datagram.start) as u64).sum::<u64>();
-    }
-
-    fn fail(&mut self, run: &[Datagram]) {
-        self.failed += run.iter().map(|datagram| datagram.lines).sum::<u64>();
     }
 }
 
@@ -348,7 +225,8 @@ mod tests {
     use crate::batch::Batch;
     use crate::queue::Owed;
     use bytes::Bytes;
-    use std::net::Shutdown;
+    use socket2::SockRef;
+    use std::net::{Shutdown, UdpSocket};
 
     #[test]
     fn a_socket_that_can_send_no_more_is_replaced() {
@@ -375,10 +253,19 @@ mod tests {
         assert_eq!(metrics.dropped[Drop::Unavailable as usize].get(), 1);
         assert!(!transport.try_send(&write), "it is for the sender thread now");
 
+        let another = UdpSocket::bind("127.0.0.1:0").expect("loopback has free ports");
+        another.set_read_timeout(Some(Duration::from_secs(10))).expect("a valid timeout");
+        let location = another.local_addr().expect("it is bound").to_string();
         transport.lock().tried = None;
         transport.lock().connect();
         assert!(transport.try_send(&write));
         assert_eq!((metrics.delivered.get(), metrics.dropped_total()), (2, 1));
+
+        transport.retarget(UdpTarget { location, mtu: 1_024 });
+        assert!(!transport.try_send(&write), "nothing more goes to the old address");
+        transport.lock().connect();
+        assert!(transport.try_send(&write));
+        assert_eq!(another.recv(&mut [0; 64]).expect("it arrives"), 7);
         for _ in 0..2 {
             assert_eq!(sink.recv(&mut [0; 64]).expect("it arrives"), 7);
         }

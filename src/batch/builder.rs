@@ -62,7 +62,7 @@ impl Pool {
 /// A layout for backends that cut a batch into datagrams of one size: no line crosses a multiple
 /// of `bytes`, and gaps are filled with newlines, which line protocol allows. Such a batch leaves
 /// as it lies, in one segmented send, without a look at its lines.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
     /// The size of a segment.
     pub bytes: NonZeroUsize,

@@ -15,7 +15,8 @@ const UNITS: [(&str, u64); 8] = [
 
 /// Reads what Go's `time.ParseDuration` reads, except that no duration is negative. `None` if it
 /// is no duration, is negative, or is longer than Go's longest (2^63 ns).
-pub(super) fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
         return Some(Duration::ZERO);

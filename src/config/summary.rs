@@ -33,7 +33,7 @@ impl fmt::Display for Summary<'_> {
             http_listener(f, listener)?;
         }
         if let Some(bind) = admin {
-            writeln!(f, "admin on tcp {bind}: /metrics, /ping, /ready\n")?;
+            writeln!(f, "admin on tcp {bind}: /, /status, /metrics, /ping, /ready\n")?;
         }
         if !http.is_empty() || admin.is_some() {
             write!(f, "http-threads: {http_threads}; ")?;

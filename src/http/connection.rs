@@ -3,10 +3,10 @@
 //! Called by `http::run`, once per listening socket. An operation in flight is never dropped: its
 //! socket is shut down and it is waited for, so that no buffer is freed under the kernel.
 
+use super::Site;
 use super::door::Door;
 use super::places::Places;
 use super::watch::{Patience, Place, Watch, Watched, Watches};
-use super::{Front, Site};
 use crate::config::Connections;
 use crate::stop::Stop;
 use crate::stream::{self, Peer, Socket};
@@ -116,7 +116,7 @@ async fn serve(
     room: OwnedSemaphorePermit,
 ) {
     let mut stop = site.stop.clone();
-    if let Some(wire) = shake_hands(&socket, &site, &place.watch, &mut stop).await {
+    if let Some(wire) = shake_hands(&socket, peer, &site, &place.watch, &mut stop).await {
         exchange(&socket, wire, peer, &site, &place.watch).await;
     }
     socket.close().await;
@@ -124,8 +124,14 @@ async fn serve(
 }
 
 /// The connection's bytes; `None` if no TLS came about, or room or a stop was wanted meanwhile.
-async fn shake_hands(socket: &Socket, site: &Site, watch: &Watch, stop: &mut Stop) -> Option<Wire> {
-    let Some((front, acceptor)) = site.front.as_ref().and_then(Front::tls) else {
+async fn shake_hands(
+    socket: &Socket,
+    peer: IpAddr,
+    site: &Site,
+    watch: &Watch,
+    stop: &mut Stop,
+) -> Option<Wire> {
+    let Some((listener, acceptor)) = site.live.as_ref().and_then(|live| live.tls()) else {
         return Some(Wire::Plain(socket.stream()));
     };
     // Boxed: a plain connection must not hold room for a handshake.
@@ -138,20 +144,20 @@ async fn shake_hands(socket: &Socket, site: &Site, watch: &Watch, stop: &mut Sto
             Err(why) => why,
         },
         () = watch.room_wanted() => {
-            front.metrics.expired.add(1);
+            site.count(|metrics| metrics.expired.add(1));
             return None;
         }
     };
     watch.ending();
-    front.metrics.handshakes_failed.add(1);
-    acceptor.tell(&front.config.name, &why);
+    site.count(|metrics| metrics.handshakes_failed.add(1));
+    acceptor.tell(&listener, peer, &why);
     // Else a client that has sent more would lose the alert that says why.
-    socket.linger(site.limits.head_bytes_max, LINGER_TIMEOUT).await;
+    socket.linger(site.limits().head_bytes_max, LINGER_TIMEOUT).await;
     None
 }
 
 async fn exchange(socket: &Socket, wire: Wire, peer: IpAddr, site: &Site, watch: &Rc<Watch>) {
-    let unread = Cell::new(false);
+    let (unread, limits) = (Cell::new(false), site.limits());
     let service = service_fn(|request: Request<Incoming>| {
         watch.head_came(!request.body().is_end_stream());
         let answer = site.respond(request, peer, watch, &unread);
@@ -169,12 +175,12 @@ async fn exchange(socket: &Socket, wire: Wire, peer: IpAddr, site: &Site, watch:
     let mut stop = site.stop.clone();
     let served = {
         let wire = Watched::new(wire, watch);
-        let connection = builder(&site.limits).serve_connection(wire, service);
+        let connection = builder(&limits).serve_connection(wire, service);
         let mut connection = pin!(connection);
         tokio::select! {
             biased;
             served = connection.as_mut() => served,
-            () = watch.expired(Patience::running(&site.limits)) => {
+            () = watch.expired(Patience::running(&limits)) => {
                 site.count(|metrics| metrics.expired.add(1));
                 Ok(())
             }

@@ -6,6 +6,7 @@
 use super::body::Unreadable;
 use super::budget::{Budget, Charge};
 use super::held::{Held, is_short};
+use crate::bad_senders::SHOWN_BYTES;
 use crate::batch::Batch;
 use crate::line::{Item, Line, Lines, Reason, Refused};
 use crate::timestamp::Precision;
@@ -32,12 +33,14 @@ pub(super) struct FirstRefused {
     pub(super) words: String,
     /// Its number in the body, from 1.
     pub(super) line: u32,
+    /// Why it was.
+    pub(super) reason: Reason,
+    /// The line, cut behind what a log shows of it.
+    pub(super) bytes: Box<[u8]>,
 }
 
 /// The shortest line and its newline: `m f=1`.
 const LINE_BYTES_MIN: usize = 6;
-/// How much of a bad line is repeated to the client.
-const SHOWN_BYTES: usize = 100;
 
 /// Reads the lines of `body`. Lines without a timestamp get `stamp`, which is in `precision`.
 pub(super) fn read(
@@ -67,6 +70,8 @@ pub(super) fn read(
                 points.first_refused.get_or_insert_with(|| FirstRefused {
                     words: describe(&refused),
                     line: refused.number,
+                    reason: refused.reason,
+                    bytes: refused.bytes[..refused.bytes.len().min(SHOWN_BYTES + 1)].into(),
                 });
             }
         }

@@ -36,6 +36,25 @@ impl Shared {
         }
     }
 
+    /// The bounds after a change from `old` to `new`. What is used of bounds that stay is used; a
+    /// rate that changed begins anew. Connections that are open keep their places, and bodies that
+    /// are being read go on under the bound that they began with.
+    #[must_use]
+    pub fn renewed(&self, old: &HttpListener, new: &HttpListener) -> Self {
+        self.places.resize(new.connections.open_max);
+        let mut renewed = Self { places: Arc::clone(&self.places), ..Self::new(new) };
+        if old.bodies_bytes_max == new.bodies_bytes_max {
+            renewed.bodies = Arc::clone(&self.bodies);
+        }
+        if old.request_rate == new.request_rate {
+            renewed.requests.clone_from(&self.requests);
+        }
+        if old.line_rate == new.line_rate {
+            renewed.lines.clone_from(&self.lines);
+        }
+        renewed
+    }
+
     /// Takes one request; the 429 if it goes over the limit.
     pub(super) fn limit_request(&self, form: Form) -> Option<Answer> {
         let why = "rate-limit: too many requests a second: try again later";

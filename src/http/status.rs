@@ -23,20 +23,12 @@ pub(super) fn answer(front: &Front, head: &Parts) -> Answer {
 }
 
 fn of(output: &Output, metrics: &Backend) -> Value {
-    let location = match &output.target {
-        Target::Udp(target) => target.location.clone(),
-        Target::Http(target) => {
-            let path = target.write_path.as_ref().or(target.write_prom_path.as_ref());
-            let scheme = if target.tls.is_some() { "https" } else { "http" };
-            format!("{scheme}://{}{}", target.authority, path.map_or("", |path| path))
-        }
-    };
     let dropped: Map<_, _> = Drop::ALL
         .into_iter()
         .map(|why| (why.label().to_owned(), metrics.dropped[why as usize].get().into()))
         .collect();
     let mut status = json!({
-        "location": location,
+        "location": output.target.location(),
         "queue": {
             // The two are read one after the other, and may both change meanwhile.
             "lines": metrics.owed.lines().saturating_sub(metrics.owed.backlog_lines()),

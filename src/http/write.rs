@@ -6,7 +6,8 @@
 use super::ack::{self, Failure};
 use super::answer::{self, Answer, Form};
 use super::body::{self, Coming, Unreadable};
-use super::points::{self, Points};
+use super::live::Live;
+use super::points::{self, FirstRefused, Points};
 use super::query::{self, BadQuery};
 use super::{Front, refusal};
 use crate::dialect::Parameters;
@@ -17,32 +18,44 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, RETRY_AFTER};
 use hyper::http::{HeaderValue, request::Parts};
 use hyper::{Method, StatusCode};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) const PATH: &str = "/write";
 pub(super) const PATH_V2: &str = "/api/v2/write";
 
 /// Answers a request for one of the two paths, as clients of that API expect it.
-pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, form: Form) -> Answer {
+pub(super) async fn answer(
+    live: &Live,
+    head: &Parts,
+    body: Coming<'_>,
+    form: Form,
+    peer: IpAddr,
+) -> Answer {
     match head.method {
         Method::POST => {}
         Method::OPTIONS => return answer::status(StatusCode::NO_CONTENT),
         _ => return form.method_not_allowed("POST, OPTIONS"),
     }
-    if !front.fanout.takes(Api::Lines) {
-        let why = "no output takes line protocol: give one endpoints.write";
-        return refuse(front, form.error(StatusCode::NOT_FOUND, why));
+    if let Some(not_found) = not_found(&live.now(), form) {
+        return not_found;
     }
-    let parameters = match parameters(front, head, form) {
+    let parameters = match parameters(&live.now(), head, form) {
         Ok(parameters) => parameters,
-        Err(bad) => return refuse(front, form.error(StatusCode::BAD_REQUEST, &bad.to_string())),
+        Err(bad) => return refuse(live, form.error(StatusCode::BAD_REQUEST, &bad.to_string())),
     };
-    let points = match read(front, head, body, parameters.precision()).await {
+    let points = match read(live, head, body, parameters.precision()).await {
         Ok(points) => points,
-        Err(unreadable) => return refuse(front, unreadable.into_answer(form)),
+        Err(unreadable) => return refuse(live, unreadable.into_answer(form)),
     };
+    // Those that are there now: a body may have come for long.
+    let front = live.now();
+    if let Some(not_found) = not_found(&front, form) {
+        return not_found;
+    }
     if let Some(first) = &points.first_refused {
-        count_refused(front, &points);
+        count_refused(&front, &points);
+        note_refused(&front, &points, first, peer);
         return form.bad_line(&first.words, first.line);
     }
     let Some((batch, charge)) = points.batch else {
@@ -56,7 +69,17 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, form: 
     let answers = front.fanout.offer_for_client(&batch, &parameters);
     // The queues hold the bytes now; a client that waits must hold nothing more of them.
     drop((batch, charge, parameters));
-    settled(front, answers, form).await
+    settled(&front, answers, form).await
+}
+
+/// The answer of a listener without any output for lines.
+fn not_found(front: &Front, form: Form) -> Option<Answer> {
+    let why = "no output takes line protocol: give one endpoints.write";
+    let not_found = || {
+        front.metrics.unreadable.add(1);
+        form.error(StatusCode::NOT_FOUND, why)
+    };
+    (!front.fanout.takes(Api::Lines)).then(not_found)
 }
 
 /// Waits for the backends, and says what the client gets to know.
@@ -97,21 +120,21 @@ fn parameters(front: &Front, head: &Parts, form: Form) -> Result<Parameters, Bad
 }
 
 async fn read(
-    front: &Front,
+    live: &Live,
     head: &Parts,
     body: Coming<'_>,
     precision: Precision,
 ) -> Result<Points, Unreadable> {
-    let body =
-        body::read(&head.headers, body, &front.shared.bodies, front.config.body_bytes_max).await?;
-    front.metrics.bytes.add(body.bytes().len() as u64);
-    let stamp = front.stamp_ns().div_euclid(precision.nanoseconds());
-    points::read(body, &front.shared.bodies, precision, stamp)
+    let (bodies, bytes_max) = live.room();
+    let body = body::read(&head.headers, body, &bodies, bytes_max).await?;
+    live.metrics.bytes.add(body.bytes().len() as u64);
+    let stamp = live.now().stamp_ns().div_euclid(precision.nanoseconds());
+    points::read(body, &bodies, precision, stamp)
 }
 
 /// Counts a request that is refused before its body was read.
-pub(super) fn refuse(front: &Front, answer: Answer) -> Answer {
-    front.metrics.unreadable.add(1);
+pub(super) fn refuse(live: &Live, answer: Answer) -> Answer {
+    live.metrics.unreadable.add(1);
     answer
 }
 
@@ -120,6 +143,12 @@ fn count_refused(front: &Front, points: &Points) {
         counter.add(lines);
     }
     front.metrics.refused_beside.add(points.lines);
+}
+
+/// Notes who sent refused lines. A client's port tells nothing.
+fn note_refused(front: &Front, points: &Points, first: &FirstRefused, peer: IpAddr) {
+    let lines = points.refused.iter().sum();
+    front.bad_senders.note((peer, 0).into(), lines, first.reason, &first.bytes);
 }
 
 fn unavailable(form: Form) -> Answer {

@@ -2,6 +2,7 @@
 
 use super::Counter;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Written by the backend's sender thread. How much waits now is in [`Owed`](crate::queue::Owed).
 #[derive(Debug, Default)]
@@ -18,6 +19,16 @@ pub struct Backlog {
     state: AtomicU8,
     since_s: AtomicU64,
     oldest_s: AtomicU64,
+    last_error: Mutex<Option<LastError>>,
+}
+
+/// What a backend failed with last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// In words, the backend's own among them.
+    pub why: String,
+    /// In seconds since the epoch.
+    pub at_s: u64,
 }
 
 /// How a backend does.
@@ -78,5 +89,17 @@ impl Backlog {
     #[must_use]
     pub fn oldest_s(&self) -> Option<u64> {
         Some(self.oldest_s.load(Ordering::Relaxed)).filter(|&oldest| oldest > 0)
+    }
+
+    /// Takes note of a failure at `now_s`, in seconds since the epoch.
+    pub fn failed(&self, why: String, now_s: u64) {
+        let failed = LastError { why, at_s: now_s };
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
+    }
+
+    /// The last failure; `None` if there was none.
+    #[must_use]
+    pub fn last_error(&self) -> Option<LastError> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::line::Reason;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// The `Content-Type` of what [`render`] gives.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,7 +30,8 @@ pub fn render(registry: &Registry) -> String {
     text.sample("start_time_seconds", &[], registry.started_s);
     udp(&mut text, registry);
     http(&mut text, registry);
-    backends(&mut text, registry);
+    reloads(&mut text, registry);
+    backends(&mut text, &registry.backends.list());
     text.0
 }
 
@@ -91,7 +93,7 @@ fn http(text: &mut Text, registry: &Registry) {
     let name = "tls_certificate_expiry_timestamp_seconds";
     text.family(name, "gauge", "When the listener's certificate expires, since the epoch.");
     for listener in &registry.http {
-        if let Some(expires_s) = listener.tls.as_ref().and_then(|tls| tls.expires_s()) {
+        if let Some(expires_s) = listener.acceptor().and_then(|tls| tls.expires_s()) {
             text.sample(name, &[("listener", &listener.name)], expires_s);
         }
     }
@@ -121,10 +123,29 @@ fn http(text: &mut Text, registry: &Registry) {
     }
 }
 
+fn reloads(text: &mut Text, registry: &Registry) {
+    let reloads = &registry.reloads;
+    let name = "config_reloads_total";
+    text.family(name, "counter", "Times the configuration was read again.");
+    for (result, counter) in [("success", &reloads.succeeded), ("failure", &reloads.failed)] {
+        text.sample(name, &[("result", result)], counter.get());
+    }
+    let name = "config_last_reload_successful";
+    text.family(
+        name,
+        "gauge",
+        "Whether the configuration that was read last is the one that runs.",
+    );
+    text.sample(name, &[], u8::from(reloads.last_succeeded()));
+    let name = "config_last_reload_success_timestamp_seconds";
+    text.family(name, "gauge", "When the configuration that runs was read, since the epoch.");
+    text.sample(name, &[], reloads.last_success_s().unwrap_or(registry.started_s));
+}
+
 type Read = fn(&Backend) -> u64;
 
 #[rustfmt::skip]
-const BACKEND: [(&str, &str, &str, Read); 25] = [
+const BACKEND: [(&str, &str, &str, Read); 28] = [
     ("backend_lines_taken_total", "counter", "Lines offered to the backend.", |b| b.taken.get()),
     ("backend_lines_filtered_total", "counter", "Lines that the filter kept from the backend.",
         |b| b.filtered.get()),
@@ -163,6 +184,12 @@ const BACKEND: [(&str, &str, &str, Read); 25] = [
     ("backend_opaque_restored_total", "counter", "Opaque bodies found in the spool at start.",
         |b| b.spool.opaque_restored.get()),
     ("backend_spool_bytes", "gauge", "Bytes of disk that the spool takes.", |b| b.spool.bytes()),
+    ("backend_queue_limit_bytes", "gauge", "What the queue may take of memory.",
+        |b| b.configured.get().queue_bytes_max),
+    ("backend_backlog_limit_bytes", "gauge", "What the backlog may take of memory.",
+        |b| b.configured.get().backlog_bytes_max),
+    ("backend_spool_limit_bytes", "gauge", "What the spool may take of disk.",
+        |b| b.configured.get().spool_bytes_max),
     ("backend_spool_damaged_total", "counter", "Damaged records of the spool that were skipped.",
         |b| b.spool.damaged.get()),
     ("backend_spool_errors_total", "counter", "Times the spool's disk failed.",
@@ -171,22 +198,22 @@ const BACKEND: [(&str, &str, &str, Read); 25] = [
         |b| b.backlog.dead_letters.get()),
 ];
 
-fn backends(text: &mut Text, registry: &Registry) {
+fn backends(text: &mut Text, backends: &[Arc<Backend>]) {
     for (name, kind, help, get) in BACKEND {
         text.family(name, kind, help);
-        for backend in &registry.backends {
+        for backend in backends {
             text.sample(name, &labels(backend), get(backend));
         }
     }
     let name = "backend_lines_dropped_total";
     text.family(name, "counter", "Lines that did not reach the backend.");
-    dropped(text, name, registry, |backend| &backend.dropped);
+    dropped(text, name, backends, |backend| &backend.dropped);
     let name = "backend_opaque_dropped_total";
     text.family(name, "counter", "Opaque bodies that did not reach the backend.");
-    dropped(text, name, registry, |backend| &backend.opaque.dropped);
+    dropped(text, name, backends, |backend| &backend.opaque.dropped);
     let name = "backend_state";
     text.family(name, "gauge", "1 for the state that the backend is in.");
-    for backend in &registry.backends {
+    for backend in backends {
         let [relay, output] = labels(backend);
         for state in State::ALL {
             let is = u8::from(backend.backlog.state() == state);
@@ -195,7 +222,7 @@ fn backends(text: &mut Text, registry: &Registry) {
     }
     let name = "backend_requests_total";
     text.family(name, "counter", "HTTP requests sent, by answer.");
-    for backend in &registry.backends {
+    for backend in backends {
         let [relay, output] = labels(backend);
         for (counter, code) in backend.requests.iter().zip(CODES) {
             text.sample(name, &[relay, output, ("code", code)], counter.get());
@@ -203,7 +230,7 @@ fn backends(text: &mut Text, registry: &Registry) {
     }
     let name = "backend_request_duration_seconds";
     text.family(name, "histogram", "HTTP requests that were answered, from start to answer.");
-    for backend in &registry.backends {
+    for backend in backends {
         histogram(text, name, labels(backend), &backend.latency);
     }
 }
@@ -211,10 +238,10 @@ fn backends(text: &mut Text, registry: &Registry) {
 fn dropped(
     text: &mut Text,
     name: &str,
-    registry: &Registry,
+    backends: &[Arc<Backend>],
     get: fn(&Backend) -> &[SharedCounter; Drop::COUNT],
 ) {
-    for backend in &registry.backends {
+    for backend in backends {
         let [relay, output] = labels(backend);
         for (why, counter) in Drop::ALL.into_iter().zip(get(backend)) {
             text.sample(name, &[relay, output, ("reason", why.label())], counter.get());

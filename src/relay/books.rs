@@ -1,6 +1,7 @@
 //! The closing books: for every backend, what was taken and what became of it.
 
 use crate::metrics::{Backend, Drop, Registry, SharedCounter};
+use std::sync::Arc;
 
 /// The books of all backends at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,12 @@ impl Books {
     /// Reads every backend's counters. Exact once the threads have stopped.
     #[must_use]
     pub fn read(registry: &Registry) -> Self {
-        Self(registry.backends.iter().map(|backend| Account::read(backend)).collect())
+        Self::of(&registry.backends.list())
+    }
+
+    /// The books of some backends.
+    pub(super) fn of(backends: &[Arc<Backend>]) -> Self {
+        Self(backends.iter().map(|backend| Account::read(backend)).collect())
     }
 
     /// Whether every line that was taken is accounted for, and none is left in a queue: at the
@@ -134,7 +140,6 @@ impl Account {
 mod tests {
     use super::*;
     use crate::queue::{Limits, Weigh, bounded};
-    use std::sync::Arc;
 
     struct Lines(u64);
 
@@ -152,7 +157,8 @@ mod tests {
         let (push, pop) = bounded(Limits { items_max: 2, bytes_max: 10 });
         let backend = Backend::new("relay".into(), "backend".into(), Arc::clone(pop.owed()));
         let backend = Arc::new(backend);
-        let registry = Registry { backends: vec![Arc::clone(&backend)], ..Registry::default() };
+        let registry =
+            Registry { backends: vec![Arc::clone(&backend)].into(), ..Registry::default() };
         assert!(Books::read(&registry).close());
         backend.taken.add(3);
         assert!(!Books::read(&registry).close(), "three lines are nowhere");

@@ -3,7 +3,7 @@
 //! Called at start, for the log. What is not counted here is a few MiB that depend on nothing: the
 //! program itself, its threads' stacks, and counters.
 
-use super::{BATCH_BYTES, POOLED_BATCHES};
+use super::BATCH_BYTES;
 use crate::config::{Config, HttpListener, HttpTarget, Output, Target};
 use crate::{http, ring, udp};
 
@@ -40,7 +40,7 @@ impl Bounds {
             bounds.connections += connections(listener);
             listener.outputs.iter().for_each(|output| bounds.add_output(output));
         }
-        let batches = (POOLED_BATCHES * BATCH_BYTES.max(ring::BUFFER_BYTES)) as u64;
+        let batches = (udp::POOLED_BATCHES * BATCH_BYTES.max(ring::BUFFER_BYTES)) as u64;
         let buffers = u64::from(udp::RECEIVE_BUFFERS) * ring::BUFFER_BYTES as u64;
         for listener in &config.udp {
             bounds.rings += listener.workers as u64 * (buffers + batches);

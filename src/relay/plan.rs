@@ -1,31 +1,20 @@
 //! The first half of starting: every queue made and every socket bound, no thread yet.
 
 use super::StartError;
-use crate::backend;
-use crate::backend::http::{Files, FilesError};
-use crate::config::{self, Config, Dialect, HttpListener, HttpTarget, Target, UdpListener};
-use crate::control::{self, Command};
-use crate::dialect;
-use crate::fanout::{Direct, Fanout, Output};
+use super::output::Made;
+use crate::config::{Config, HttpListener, Output, UdpListener};
 use crate::metrics::{self, Registry};
-use crate::queue::{self, Limits, Receiver};
 use crate::service::passed::Passed;
 use crate::sys;
 use crate::timestamp::Precision;
-use crate::write::{Api, Destination, Write};
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
-use tokio::sync::mpsc;
-
-/// Writes that may wait for one backend; the byte limit is usually the tighter one.
-const QUEUED_WRITES: usize = 8192;
 
 /// Everything that the threads will be given.
 #[derive(Default)]
 pub(super) struct Plan {
     pub(super) registry: Registry,
-    pub(super) senders: Vec<Sender>,
     pub(super) udp: Vec<Bound<UdpSocket, UdpListener>>,
     pub(super) http: Vec<Bound<TcpListener, HttpListener>>,
     /// And whether it was passed.
@@ -38,41 +27,21 @@ pub(super) struct Bound<Socket, Listener> {
     /// By the service manager, which has them too.
     pub(super) passed: bool,
     pub(super) listener: Listener,
-    pub(super) fanout: Fanout,
-}
-
-/// A backend whose queue is made.
-pub(super) struct Sender {
-    pub(super) queue: Receiver<Write>,
-    pub(super) transport: Transport,
-    pub(super) metrics: Arc<metrics::Backend>,
-}
-
-/// How a sender thread sends.
-pub(super) enum Transport {
-    Udp(Arc<backend::udp::Transport>),
-    Http(Box<HttpWay>),
-}
-
-/// What an HTTP backend's thread is given.
-pub(super) struct HttpWay {
-    pub(super) target: HttpTarget,
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) files: Files,
+    pub(super) outputs: Vec<Made>,
 }
 
 impl Plan {
     /// Makes the queues of a whole configuration, and binds the sockets that were not passed.
-    pub(super) fn make(config: Config, mut passed: Passed) -> Result<Self, StartError> {
+    pub(super) fn make(config: &Config, mut passed: Passed) -> Result<Self, StartError> {
         let mut plan = Self::default();
         plan.registry.started_s = sys::now_s();
-        for listener in config.udp {
+        for listener in &config.udp {
             let sockets = passed.udp(listener.bind);
-            plan.bind_udp(listener, sockets)?;
+            plan.bind_udp(listener.clone(), sockets)?;
         }
-        for listener in config.http {
+        for listener in &config.http {
             let sockets = passed.tcp(listener.bind);
-            plan.bind_http(listener, config.http_threads, sockets)?;
+            plan.bind_http(listener.clone(), config.http_threads, sockets)?;
         }
         if let Some(address) = config.admin {
             let sockets = passed.tcp(address);
@@ -105,13 +74,8 @@ impl Plan {
             name: Arc::clone(&listener.name),
             workers: sockets.iter().map(|_| Arc::default()).collect(),
         });
-        let outputs = listener.outputs.iter();
-        let outputs = outputs.map(|output| {
-            let destination = destination(&output.target, listener.precision);
-            self.output(&listener.name, output, destination)
-        });
-        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
-        self.udp.push(Bound { sockets, passed, listener, fanout });
+        let outputs = make(&listener.name, &listener.outputs, Some(listener.precision))?;
+        self.udp.push(Bound { sockets, passed, listener, outputs });
         Ok(())
     }
 
@@ -135,13 +99,10 @@ impl Plan {
         self.registry.http.push(metrics::HttpListener {
             name: Arc::clone(&listener.name),
             workers: (0..threads).map(|_| Arc::default()).collect(),
-            tls: listener.tls.clone(),
+            tls: listener.tls.clone().into(),
         });
-        let outputs = listener.outputs.iter();
-        let outputs =
-            outputs.map(|output| self.output(&listener.name, output, Destination::default()));
-        let fanout = Fanout::new(outputs.collect::<Result<_, _>>()?);
-        self.http.push(Bound { sockets, passed, listener, fanout });
+        let outputs = make(&listener.name, &listener.outputs, None)?;
+        self.http.push(Bound { sockets, passed, listener, outputs });
         Ok(())
     }
 
@@ -163,77 +124,15 @@ impl Plan {
         self.admin = Some((socket, passed));
         Ok(())
     }
-
-    /// Makes the queue of one backend; its thread's end is kept in `senders`.
-    fn output(
-        &mut self,
-        relay: &Arc<str>,
-        output: &config::Output,
-        destination: Destination,
-    ) -> Result<Output, StartError> {
-        let limits = Limits { items_max: QUEUED_WRITES, bytes_max: output.queue_bytes_max };
-        let (push, pop) = queue::bounded(limits);
-        let owed = Arc::clone(push.owed());
-        let metrics =
-            Arc::new(metrics::Backend::new(Arc::clone(relay), Arc::clone(&output.name), owed));
-        self.registry.backends.push(Arc::clone(&metrics));
-        let dialect = match &output.target {
-            Target::Http(target) => target.dialect.clone(),
-            Target::Udp(_) => Dialect::V1,
-        };
-        let (mut control, mut apis) = (None, vec![Api::Lines]);
-        let (transport, direct) = match output.target.clone() {
-            Target::Udp(target) => {
-                let udp = Arc::new(backend::udp::Transport::new(target, Arc::clone(&metrics)));
-                let direct: Arc<dyn Direct> = Arc::clone(&udp) as _;
-                (Transport::Udp(udp), Some(direct))
-            }
-            Target::Http(target) => {
-                let paths =
-                    [(Api::Lines, &target.write_path), (Api::Prometheus, &target.write_prom_path)];
-                apis = paths
-                    .into_iter()
-                    .filter_map(|(api, path)| path.as_ref().map(|_| api))
-                    .collect();
-                let (give, commands) = control::channel();
-                control = Some(give);
-                let files = files(&target, relay, &output.name, &metrics)?;
-                (Transport::Http(Box::new(HttpWay { target, commands, files })), None)
-            }
-        };
-        self.senders.push(Sender { queue: pop, transport, metrics: Arc::clone(&metrics) });
-        let (filter, destination) = (output.filter.clone(), Arc::new(destination));
-        Ok(Output { queue: push, metrics, direct, filter, dialect, destination, apis, control })
-    }
 }
 
-/// Where a backend of a UDP listener gets its lines written to.
-fn destination(target: &Target, precision: Precision) -> Destination {
-    match target {
-        Target::Http(HttpTarget { database: Some(database), dialect: Dialect::V1, .. }) => {
-            dialect::v1(database, precision)
-        }
-        Target::Http(HttpTarget { dialect: Dialect::V2 { org, bucket: Some(bucket) }, .. }) => {
-            dialect::v2(org, bucket, precision)
-        }
-        _ => Destination::default(),
-    }
-}
-
-fn files(
-    target: &HttpTarget,
-    relay: &str,
-    backend: &str,
-    metrics: &metrics::Backend,
-) -> Result<Files, StartError> {
-    let failed = |error: FilesError| StartError::Directory {
-        name: backend.to_owned(),
-        key: error.key,
-        dir: error.dir,
-        error: error.error,
-    };
-    let open = |backlog| Files::open(backlog, relay, backend, metrics).map_err(failed);
-    target.backlog.as_ref().map_or(Ok(Files::default()), open)
+/// Makes the queues of a listener's outputs.
+fn make(
+    relay: &Arc<str>,
+    outputs: &[Output],
+    precision: Option<Precision>,
+) -> Result<Vec<Made>, StartError> {
+    outputs.iter().map(|output| Made::new(relay, output, precision)).collect()
 }
 
 /// The line that tells people and tests which port was bound.

@@ -26,10 +26,7 @@ pub enum StartError {
     #[error(transparent)]
     Passed(#[from] PassedError),
     /// A backend's files could not be opened.
-    #[error(
-        "output {name:?}: {key} = {dir:?}: {error}; give a directory that the relay's user may \
-         write to"
-    )]
+    #[error("output {name:?}: {key} = {dir:?}: {error}{remedy}", remedy = directory_remedy(.error))]
     Directory {
         /// The output's name.
         name: String,
@@ -90,6 +87,14 @@ const FILE_LIMIT_REMEDY: &str = "raise the limit on open files (`ulimit -n`, Lim
 
 fn is_file_limit(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// What holds a directory for another process says itself what to do.
+fn directory_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ResourceBusy => "",
+        _ => "; give a directory that the relay's user may write to",
+    }
 }
 
 fn ring_remedy(error: &io::Error) -> &'static str {

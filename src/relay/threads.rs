@@ -6,7 +6,7 @@ use crate::runtime;
 use crate::sys;
 use crossbeam_channel::{Sender, bounded};
 use std::io;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, ThreadId};
 use tokio_uring::Runtime;
 
 /// A thread that ended, and why.
@@ -14,6 +14,8 @@ use tokio_uring::Runtime;
 pub struct Ended {
     /// The thread's name.
     pub thread: String,
+    /// Its number.
+    pub id: ThreadId,
     /// The error it ended with; `None` for an end without one.
     pub error: Option<String>,
 }
@@ -52,11 +54,11 @@ impl Threads {
         name: String,
         body: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> Result<(), StartError> {
-        let what = Ended { thread: name.clone(), error: None };
-        let ended = self.ended.clone();
+        let (ended, thread) = (self.ended.clone(), name.clone());
         let handle = Builder::new()
             .name(name)
             .spawn(move || {
+                let what = Ended { thread, id: std::thread::current().id(), error: None };
                 let mut teller = Teller { ended, what };
                 teller.what.error = body().err().map(|error| error.to_string());
             })
@@ -103,6 +105,11 @@ impl Threads {
             Ok((runtime, ()))
         };
         self.spawn_with(name, make, body)
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn has(&self, id: ThreadId) -> bool {
+        self.handles.iter().any(|handle| handle.thread().id() == id)
     }
 
     /// Waits for all of them.

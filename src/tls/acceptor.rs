@@ -14,6 +14,7 @@ use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SingleCertAndKey;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,6 +47,8 @@ struct State {
     expires_s: Option<u64>,
     stamps: Stamps,
     told: Option<Instant>,
+    /// Failed handshakes since.
+    unsaid: u64,
 }
 
 impl Acceptor {
@@ -57,7 +60,7 @@ impl Acceptor {
         let stamps = Stamps::of(files.paths());
         let (config, expires_s) = files.load(read)?;
         expiry::warn(&files.identity, expires_s);
-        let state = Mutex::new(State { config, expires_s, stamps, told: None });
+        let state = Mutex::new(State { config, expires_s, stamps, told: None, unsaid: 0 });
         Ok(Self { files, state })
     }
 
@@ -85,13 +88,17 @@ impl Acceptor {
         }
     }
 
-    /// Logs a failed handshake, unless another one was logged a moment ago.
-    pub fn tell(&self, listener: &str, why: &str) {
+    /// Logs a failed handshake with the client at `from`, unless another one was logged a moment
+    /// ago; the next line says how many were not.
+    pub fn tell(&self, listener: &str, from: IpAddr, why: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.told.is_none_or(|told| told.elapsed() >= TELL_PAUSE) {
-            state.told = Some(Instant::now());
-            tracing::info!(listener, "a client's TLS handshake failed: {why}");
+        if state.told.is_some_and(|told| told.elapsed() < TELL_PAUSE) {
+            state.unsaid += 1;
+            return;
         }
+        state.told = Some(Instant::now());
+        let (from, unsaid) = (from.to_canonical(), std::mem::take(&mut state.unsaid));
+        tracing::info!(listener, %from, unsaid, "a client's TLS handshake failed: {why}");
     }
 
     /// When the certificate, or one between it and its authority, expires, in seconds since the

@@ -15,7 +15,9 @@ use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The files of a backend's TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,6 +112,20 @@ impl Connector {
                 Err(words::of_backend(&error))
             }
         }
+    }
+}
+
+impl Connector {
+    /// As [`connect`](Self::connect), over any stream of tokio's.
+    ///
+    /// # Errors
+    /// Why it failed, in words for the operator.
+    pub async fn secure<S>(&self, stream: S) -> Result<TlsStream<S>, String>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let shaken = TlsConnector::from(self.config()).connect(self.name.clone(), stream).await;
+        shaken.map_err(|error| words::of_backend(&error))
     }
 }
 

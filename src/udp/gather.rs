@@ -35,6 +35,12 @@ impl Gather {
         Self { wait, wait_max, want: want_max, want_max, full_turns: 0, busy: false }
     }
 
+    /// From now on never waits longer than `wait_max` while a datagram is there.
+    pub fn set_wait_max(&mut self, wait_max: Duration) {
+        self.wait_max = wait_max;
+        self.wait = self.wait.min(wait_max);
+    }
+
     /// How long datagrams may gather.
     #[must_use]
     pub fn wait(&self) -> Duration {

@@ -5,23 +5,29 @@
 //! cannot cancel itself out.
 
 mod backend;
+mod browser;
 mod clients;
 mod http;
 mod manager;
 mod metrics;
+mod network;
 mod real;
 mod relay;
+mod terminal;
 mod toml;
 mod udp;
 mod wait;
 
 pub(crate) use backend::{Gate, HttpBackend, Reply};
+pub(crate) use browser::Browser;
 pub(crate) use clients::{Prometheus, influx};
 pub(crate) use http::{Client, gzip};
 pub(crate) use manager::Manager;
 pub(crate) use metrics::{Books, Metrics, names};
+pub(crate) use network::{Network, Nginx};
 pub(crate) use real::{InfluxDb, VictoriaMetrics, python, require, script};
-pub(crate) use relay::{Relay, binary, config_file, run};
+pub(crate) use relay::{ADMIN, Relay, binary, config_file, run};
+pub(crate) use terminal::Terminal;
 pub(crate) use toml::{http_listener, http_output, udp_listener, udp_output, v2_output};
 pub(crate) use udp::{UdpSink, UdpSource};
 pub(crate) use wait::{DEADLINE, wait_for, wait_until};

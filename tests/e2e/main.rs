@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `-config`, `-v`, `-version`, `-check`, exit codes | `start` |
 //! | signals end it in order | `stop` |
+//! | SIGHUP reads the file again, whole or not at all | `reload`, `reload_refused` |
 //! | configuration files of both Go relays | `start::files_of_both`, `http_in::the_original` |
 //! | names default to addresses | `status::names_are`, `tls::credentials_reach` |
 //! | mistakes: file, line, remedy, nothing bound | `start` (each one: `tests/config_mistakes`) |
@@ -33,9 +34,14 @@
 //! | UDP: bad and long lines alone, packing, quotes | `udp_in`, `udp_out` |
 //! | UDP in, HTTP out | `udp_to_http`, `backlog::what_came_by_udp` |
 //! | outputs resolved again | `udp_out::a_name_that` (a change: `src/backend/http/tests.rs`) |
+//! | the log: bad senders, backends that come and go | `logs`, `backlog` |
 //! | line protocol as InfluxDB 1.x reads it | `line_protocol`, `real_databases` |
+//! | the status page, the dashboard, the alerts | `real_page`, `real_dashboard` |
 //! | hostile and slow clients | `hostile`, `hostile_clients`, `idle` |
+//! | `ringrelay top` | `top` |
 //! | backends do not harm each other | `isolation` |
+//! | several relays behind a load balancer | `real_many` |
+//! | installed from its Debian package | `package` |
 
 #[path = "../support/certificates.rs"]
 mod certificates;
@@ -56,15 +62,23 @@ mod http_out;
 mod idle;
 mod isolation;
 mod line_protocol;
+mod logs;
 mod merging;
+mod package;
 mod prometheus;
 mod rates;
 mod real_cli;
 mod real_clients;
+mod real_dashboard;
 mod real_databases;
+mod real_kubernetes;
+mod real_many;
 mod real_outage;
+mod real_page;
 mod real_prometheus;
 mod real_tls;
+mod reload;
+mod reload_refused;
 mod retries;
 mod service;
 mod spool;
@@ -73,6 +87,7 @@ mod status;
 mod stop;
 mod tls;
 mod tls_scan;
+mod top;
 mod udp_in;
 mod udp_out;
 mod udp_to_http;

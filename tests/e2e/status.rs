@@ -1,6 +1,9 @@
 //! What the relay says of itself and of its backends: `/status`, `/health`, `/ready`, `/ping`.
 
-use crate::harness::{HttpBackend, Relay, Reply, http_listener, http_output, numbered, wait_until};
+use crate::harness::{
+    HttpBackend, Relay, Reply, UdpSink, http_listener, http_output, numbered, udp_listener,
+    udp_output, wait_until,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -77,6 +80,75 @@ fn status_tells_the_queue_from_the_backlog() {
     });
     assert_eq!(backlog, expected);
     up.store(true, Ordering::Release);
+    relay.finish();
+}
+
+#[test]
+fn the_admin_address_shows_the_whole_relay() {
+    let (backend, up) = HttpBackend::down_until_told();
+    let sink = UdpSink::start();
+    let toml = http_listener("in", "", &[output("a", backend.addr())])
+        + &udp_listener("udp", "", &[udp_output("b", sink.addr(), "")]);
+    let relay = Relay::start(&toml);
+    let whole = || -> Value {
+        let answer = relay.client("admin").get("/status");
+        assert_eq!((answer.status(), answer.header("cache-control")), (200, Some("no-store")));
+        serde_json::from_slice(&answer.body).expect("JSON")
+    };
+    let a = |whole: &Value| {
+        let all = whole["backends"].as_array().expect("a list").iter();
+        all.clone().find(|backend| backend["name"] == "a").expect("it is there").clone()
+    };
+    let fresh = a(&whole());
+    assert_eq!((&fresh["state"], &fresh["last-error"]), (&json!("up"), &json!(null)));
+    assert_eq!(relay.client("in").write("db=d", "m f=1 1\nm f=2 2").status(), 503);
+    wait_until("the backend to be down", || a(&whole())["state"] == "down");
+    let down = a(&whole());
+    assert_eq!(down["lines"]["dropped"], json!({ "unavailable": 2 }), "no other reason");
+    assert_eq!((&down["relay"], &down["transport"]), (&json!("in"), &json!("http")));
+    assert_eq!(down["location"], format!("http://{}/write", backend.addr()));
+    assert_eq!(down["last-error"]["why"], "it answers 503");
+    up.store(true, Ordering::Release);
+    assert_eq!(relay.client("in").write("db=d", "m f=1 1\nbad").status(), 400);
+    assert_eq!(relay.client("in").write("db=d", "m f=1 1").status(), 204);
+    wait_until("the backend to be up", || a(&whole())["state"] == "up");
+    assert_eq!(a(&whole())["last-error"], down["last-error"], "it is kept");
+    let status = whole();
+    let (http, udp) = (&status["http"][0], &status["udp"][0]);
+    assert_eq!(
+        (&http["name"], &http["lines"], &http["refused-beside"]),
+        (&json!("in"), &json!(3), &json!(1))
+    );
+    assert_eq!(http["requests"], json!({ "2xx": 1, "3xx": 0, "4xx": 1, "5xx": 1 }));
+    assert_eq!(
+        (&udp["name"], &udp["kernel-drops"], &udp["refused"]),
+        (&json!("udp"), &json!(0), &json!({}))
+    );
+    let numbers = ["started", "now-ms"].map(|key| status[key].as_u64().expect("a number"));
+    assert!(numbers[1] / 1000 - numbers[0] < 600, "both by the same clock: {numbers:?}");
+    assert!(status["process"]["resident-bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20));
+    relay.finish();
+}
+
+#[test]
+fn the_status_page_is_on_the_admin_address_alone() {
+    let backend = HttpBackend::healthy();
+    let relay = Relay::start(&http_listener("in", "", &[output("a", backend.addr())]));
+    let page = relay.client("admin").get("/");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy").expect("it has one");
+    assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("-inline"), "{policy}");
+    let outside =
+        ["http://", "https://", "//cdn", "@import"].map(|link| page.text().matches(link).count());
+    assert_eq!(outside, [2, 0, 0, 0], "but for the name of SVG: in the icon, and in the script");
+    let head = relay.client("admin").request("HEAD", "/", &[], b"");
+    assert_eq!((head.status(), head.text()), (200, String::new()));
+    for (listener, method, status) in
+        [("admin", "POST", 405), ("in", "GET", 404), ("in", "POST", 404)]
+    {
+        assert_eq!(relay.client(listener).request(method, "/", &[], b"").status(), status);
+    }
+    assert_eq!(relay.client("admin").get("/index.html").status(), 404);
     relay.finish();
 }
 

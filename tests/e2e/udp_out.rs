@@ -93,6 +93,11 @@ fn a_name_that_is_not_there_ends_nothing_and_costs_the_others_nothing() {
     let lines = numbered("half", 100);
     UdpSource::new(&relay, "in").send_all(&lines);
     assert_eq!(alive.wait_for_lines(lines.len()), lines);
+    let tells_why = || {
+        let status = relay.client("admin").get("/status").text();
+        status.contains("\"why\":\"cannot send: failed to lookup address information")
+    };
+    wait_until("the last error to be told", tells_why);
     let books = relay.finish().books("in", "nowhere");
     assert_eq!((books.taken, books.delivered), (100, 0));
     assert_eq!(books.dropped.values().sum::<u64>(), 100, "{books:?}");

@@ -1,10 +1,11 @@
 //! The units of `packaging/systemd`: systemd finds nothing wrong with them, they give little away,
-//! and the relay runs under their filter of system calls.
+//! and the relay runs under their filter of system calls, and under that of `packaging/docker`.
 
 use crate::harness::{
     Client, HttpBackend, Relay, UdpSink, UdpSource, binary, config_file, http_listener,
     http_output, require, run, script, udp_listener, udp_output,
 };
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -50,18 +51,37 @@ fn systemd_finds_nothing_wrong_with_them() {
 
 #[test]
 fn the_relay_runs_under_the_filter_of_the_service() {
-    if !require(&["systemd-analyze", "python3"]) {
-        return;
+    if require(&["systemd-analyze", "python3"]) {
+        let (_dir, copies) = units();
+        runs_under(service(&copies));
     }
-    let ((_dir, copies), backend, sink) = (units(), HttpBackend::healthy(), UdpSink::start());
+}
+
+#[test]
+fn the_relay_runs_under_the_profile_for_containers() {
+    if require(&["python3"]) {
+        runs_under(&profile());
+    }
+}
+
+fn profile() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/docker/seccomp.json")
+}
+
+/// A call that the filter does not let pass kills the relay.
+fn runs_under(filter: &Path) {
+    let (backend, sink) = (HttpBackend::healthy(), UdpSink::start());
     let kept = tempfile::tempdir().expect("a temporary directory");
-    let more = format!("buffer-size-mb = 1\ndead-letter-dir = {:?}", kept.path());
+    let more = format!(
+        "buffer-size-mb = 1\ndead-letter-dir = {0:?}\nspool-dir = {0:?}\nfsync = \"always\"",
+        kept.path()
+    );
     // A name, so that the resolver runs too.
     let db = http_output("db", backend.addr(), &more).replace("127.0.0.1", "localhost");
     let udp = [udp_output("sink", sink.addr(), "").replace("127.0.0.1", "localhost")];
     let toml = http_listener("web", "", &[db]) + &udp_listener("in", "read-buffer = 262144", &udp);
     let mut command = Command::new("python3");
-    command.arg(script("under_filter.py")).arg(service(&copies)).arg(binary());
+    command.arg(script("under_filter.py")).arg(filter).arg(binary());
     let relay = Relay::start_as(command, &toml);
     UdpSource::new(&relay, "in").send_all(&["m f=1 1", "m f=2"]);
     assert_eq!(relay.client("web").write("db=d", "m f=1 1").status(), 204);
@@ -78,16 +98,21 @@ fn a_filter_without_io_uring_keeps_the_relay_from_running() {
     if !require(&["systemd-analyze", "python3"]) {
         return;
     }
-    let (_dir, copies) = units();
+    let (dir, copies) = units();
     let unit = service(&copies);
     let text = std::fs::read_to_string(unit).expect("it was written just now");
     std::fs::write(unit, text + "[Service]\nSystemCallFilter=~io_uring_setup\n")
         .expect("a temporary file");
-    let output = udp_output("out", "127.0.0.1:9".parse().expect("an address"), "");
-    let (_config, file) = config_file(&udp_listener("in", "", &[output]));
-    let mut command = Command::new("python3");
-    command.arg(script("under_filter.py")).arg(unit).arg(binary()).arg("-config").arg(&file);
-    let output = run(&mut command);
-    // Killed, by SIGSYS: so the filter holds, and the other test shows what it seems to.
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.status), Some(31));
+    let text = std::fs::read_to_string(profile()).expect("the profile is there");
+    let without = dir.path().join("without.json");
+    std::fs::write(&without, text.replace("\"io_uring_setup\"", "\"uname\"")).expect("a file");
+    for filter in [unit, &without] {
+        let output = udp_output("out", "127.0.0.1:9".parse().expect("an address"), "");
+        let (_config, file) = config_file(&udp_listener("in", "", &[output]));
+        let mut command = Command::new("python3");
+        command.arg(script("under_filter.py")).arg(filter).arg(binary());
+        let output = run(command.arg("-config").arg(&file));
+        // Killed, by SIGSYS: so the filter holds, and the other tests show what they seem to.
+        assert_eq!(output.status.signal(), Some(31), "{filter:?}");
+    }
 }

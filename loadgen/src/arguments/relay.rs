@@ -3,6 +3,7 @@
 use super::{DURATION_MAX, LoadArguments};
 use crate::bench::{ListenerPlan, Plan};
 use crate::compare::Match;
+use crate::drain;
 use crate::generator::Load;
 use crate::payload::Shape;
 use crate::relay::config::Options;
@@ -14,6 +15,11 @@ use humantime::parse_duration;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// What is to be worked off is sent within this time.
+const DRAIN_FILL_MAX: Duration = Duration::from_secs(30);
+/// A queue that does not drop while its thread waits for the core that the worker has.
+const DRAIN_QUEUE_MB: usize = 1024;
 
 /// What comes in and what goes out.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,6 +64,9 @@ struct WorkArguments {
     /// `batch-wait-us` of the UDP listener; default: the relay's own, which is the floor's too
     #[arg(long, value_name = "US")]
     batch_wait_us: Option<u32>,
+    /// `http-threads`; default: the relay's own. The Go relay has no such key
+    #[arg(long, value_name = "N")]
+    http_threads: Option<usize>,
     /// HTTP backends wait so long before each answer
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000),
           value_name = "MS")]
@@ -89,6 +98,8 @@ impl WorkArguments {
                 read_buffer: self.read_buffer,
                 workers: self.workers,
                 batch_wait_us: self.batch_wait_us,
+                http_threads: self.http_threads,
+                queue_size_mb: None,
             },
             sink_delay: Duration::from_millis(self.sink_delay_ms),
             warm_up: self.warm_up,
@@ -206,6 +217,57 @@ impl CompareArguments {
     }
 }
 
+/// Arguments of `drain`.
+#[derive(Args, Debug)]
+pub struct DrainArguments {
+    /// The relay: PATH, go:PATH (the Go influxdb-relay), or floor; default: `ringrelay` beside
+    /// this program
+    #[arg(long, value_name = "RELAY")]
+    relay: Option<Program>,
+    /// UDP backends
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    outputs: usize,
+    /// `workers` of the listener; default: the relay's own
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// Confines the relay to the first N cores
+    #[arg(long, value_name = "N")]
+    cores: Option<usize>,
+    /// `read-buffer` of each of the listener's sockets: it must hold what is sent to it
+    #[arg(long, default_value_t = 1_000_000_000, value_name = "BYTES")]
+    read_buffer: usize,
+    #[command(flatten)]
+    load: LoadArguments,
+    /// Report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl DrainArguments {
+    /// The plan.
+    ///
+    /// # Errors
+    /// If a value is out of bounds.
+    pub fn check(&self) -> Result<drain::Plan> {
+        ensure!((1..=16).contains(&self.outputs), "--outputs is 1 to 16");
+        ensure!(self.cores != Some(0), "--cores is at least 1");
+        Ok(drain::Plan {
+            program: self.relay.clone().map_or_else(Program::beside, Ok)?,
+            outputs: self.outputs,
+            options: Options {
+                mtu: 1400,
+                read_buffer: self.read_buffer,
+                workers: self.workers,
+                batch_wait_us: None,
+                http_threads: None,
+                queue_size_mb: Some(DRAIN_QUEUE_MB),
+            },
+            load: self.load.load(Protocol::Udp, DRAIN_FILL_MAX)?,
+            cores: self.cores,
+        })
+    }
+}
+
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
 pub struct DemoArguments {
@@ -262,6 +324,8 @@ impl DemoArguments {
                 read_buffer: 16 << 20,
                 workers: None,
                 batch_wait_us: None,
+                http_threads: None,
+                queue_size_mb: None,
             },
             sink_delay: Duration::ZERO,
             warm_up: second,

@@ -1,6 +1,6 @@
 //! How a relay under test is told what to do: the configuration file, or the floor's arguments.
-//! The keys are those of the Go relay but for `[admin]`, `workers`, `batch-wait-us` and
-//! `database`, which only Ringrelay knows.
+//! The keys are those of the Go relay but for `[admin]`, `workers`, `batch-wait-us`,
+//! `http-threads`, `queue-size-mb` and `database`, which only Ringrelay knows.
 
 use crate::sink::Protocol;
 use anyhow::{Context, Result, ensure};
@@ -42,6 +42,10 @@ pub struct Options {
     pub workers: Option<usize>,
     /// `batch-wait-us` of UDP listeners; the relay's default if not given.
     pub batch_wait_us: Option<u32>,
+    /// `http-threads`; the relay's default if not given.
+    pub http_threads: Option<usize>,
+    /// `queue-size-mb` of outputs; the relay's default if not given.
+    pub queue_size_mb: Option<usize>,
 }
 
 /// The file's text; without `admin`, none of Ringrelay's own keys is in it.
@@ -58,6 +62,9 @@ fn write_all(
     listeners: &[Listener],
     options: &Options,
 ) -> std::fmt::Result {
+    if let (Some(threads), Some(_)) = (options.http_threads, admin) {
+        writeln!(text, "http-threads = {threads}")?;
+    }
     if let Some(admin) = admin {
         writeln!(text, "[admin]\nbind-addr = \"{admin}\"")?;
     }
@@ -75,6 +82,9 @@ fn write_all(
         }
         for Output { name, protocol: output, address } in outputs {
             writeln!(text, "\n[[{front}.output]]\nname = \"{name}\"")?;
+            if let (Some(mb), Some(_)) = (options.queue_size_mb, admin) {
+                writeln!(text, "queue-size-mb = {mb}")?;
+            }
             match (protocol, output) {
                 (_, Protocol::Udp) => {
                     writeln!(text, "location = \"{address}\"\nmtu = {}", options.mtu)?;
@@ -145,7 +155,10 @@ mod tests {
         let endpoints = &file["http"][0]["output"][0]["endpoints"];
         assert_eq!(endpoints["write"].as_str(), Some("/write"));
         let go = render(None, &listeners[..1], &options());
-        assert!(!["admin", "workers", "batch"].iter().any(|own| go.contains(own)), "{go}");
+        assert!(
+            !["admin", "workers", "batch", "threads", "queue"].iter().any(|own| go.contains(own)),
+            "{go}"
+        );
     }
 
     #[test]
@@ -185,6 +198,13 @@ mod tests {
     }
 
     fn options() -> Options {
-        Options { mtu: 1400, read_buffer: 1 << 20, workers: Some(1), batch_wait_us: Some(700) }
+        Options {
+            mtu: 1400,
+            read_buffer: 1 << 20,
+            workers: Some(1),
+            batch_wait_us: Some(700),
+            http_threads: Some(1),
+            queue_size_mb: Some(8),
+        }
     }
 }

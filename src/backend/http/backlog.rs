@@ -54,6 +54,11 @@ impl Backlog {
         Self { bytes_max, metrics, ages: BTreeMap::new(), spool }
     }
 
+    /// From now on keeps at most `bytes_max` bytes in memory. More than that may be there already.
+    pub(super) fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
     /// What of it is on disk, if any may be.
     pub(super) fn spool(&mut self) -> Option<&mut Spooled> {
         self.spool.as_mut()

@@ -31,6 +31,11 @@ impl Commands {
         Self { inbox, transport, running: JoinSet::new(), pinging: Rc::default() }
     }
 
+    /// From now on asks by `transport`. What runs goes on.
+    pub(super) fn retarget(&mut self, transport: Rc<Transport>) {
+        self.transport = transport;
+    }
+
     /// Serves pings and queries until a flush is asked for; gives where its answer goes. Can be
     /// dropped and called again without losing anything.
     pub(super) async fn next_flush(&mut self) -> oneshot::Sender<Flushed> {

@@ -35,6 +35,11 @@ impl DeadLetterFile {
         Ok(Self { file, bytes, bytes_max: config.bytes_max })
     }
 
+    /// From now on takes no more than `bytes_max` bytes.
+    pub(super) fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Appends a write that the backend answered with `status` and `words`.
     ///
     /// # Errors

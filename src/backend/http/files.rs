@@ -40,17 +40,36 @@ impl Files {
         backend: &str,
         metrics: &metrics::Backend,
     ) -> Result<Self, FilesError> {
-        let failed = |key, dir: &PathBuf, error| FilesError { key, dir: dir.clone(), error };
-        let dead_letters = config.dead_letters.as_ref().map(|letters| {
-            DeadLetterFile::open(letters, relay, backend)
-                .map_err(|error| failed("dead-letter-dir", &letters.dir, error))
-        });
         let spool = config.spool.as_ref().map(|spool| {
-            recover(spool, relay, backend, metrics)
-                .map_err(|error| failed("spool-dir", &spool.dir, error))
+            let failed = |error| FilesError { key: "spool-dir", dir: spool.dir.clone(), error };
+            recover(spool, relay, backend, metrics).map_err(failed)
         });
-        Ok(Self { dead_letters: dead_letters.transpose()?, spool: spool.transpose()? })
+        let Self { dead_letters, .. } = Self::dead_letters(config, relay, backend)?;
+        Ok(Self { dead_letters, spool: spool.transpose()? })
     }
+
+    /// Opens, or creates, its dead letters alone.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn dead_letters(
+        config: &config::Backlog,
+        relay: &str,
+        backend: &str,
+    ) -> Result<Self, FilesError> {
+        let opened = config.dead_letters.as_ref().map(|letters| {
+            let dir = letters.dir.clone();
+            let failed = |error| FilesError { key: "dead-letter-dir", dir, error };
+            DeadLetterFile::open(letters, relay, backend).map_err(failed)
+        });
+        Ok(Self { dead_letters: opened.transpose()?, spool: None })
+    }
+}
+
+/// Where the spool of a backend is.
+#[must_use]
+pub fn spool_directory(config: &config::Spool, relay: &str, backend: &str) -> PathBuf {
+    config.dir.join(file_name(relay, backend))
 }
 
 fn recover(
@@ -59,8 +78,8 @@ fn recover(
     backend: &str,
     metrics: &metrics::Backend,
 ) -> io::Result<(Spool, Fsync)> {
-    let config::Spool { dir, bytes_max, age_max, fsync } = config;
-    let directory = Directory::open(&dir.join(file_name(relay, backend)))?;
+    let config::Spool { bytes_max, age_max, fsync, .. } = config;
+    let directory = Directory::open(&spool_directory(config, relay, backend))?;
     let mut spool = Spool::open(directory, Limits { bytes_max: *bytes_max, age_max: *age_max })?;
     let Recovered { lines, opaque, bytes, corrupt, torn_bytes, .. } = spool.recover()?;
     metrics.spool.restored.add(lines);

@@ -44,6 +44,8 @@ impl Gate {
 #[derive(Debug, Default)]
 pub(super) struct Health {
     down: bool,
+    /// Whether the last request failed, told or not.
+    failing: bool,
     /// When it was last said to be down.
     went_down: Option<Instant>,
 }
@@ -51,6 +53,7 @@ pub(super) struct Health {
 impl Health {
     /// Takes note of a request that ended at `now`; says whether the backend's state changed.
     pub(super) fn observe(&mut self, down: bool, now: Instant) -> bool {
+        self.failing = down;
         if down == self.down {
             return false;
         }
@@ -62,6 +65,11 @@ impl Health {
         }
         self.down = down;
         true
+    }
+
+    /// Whether the last request failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing
     }
 }
 
@@ -122,6 +130,7 @@ mod tests {
         assert!(health.observe(false, now), "who was told that it is down is told that it is back");
         let soon = now + LOG_PAUSE / 2;
         assert!(!health.observe(true, soon), "too soon");
+        assert!(health.is_failing(), "but it is so");
         assert!(!health.observe(false, soon), "nobody was told");
         assert!(health.observe(true, now + LOG_PAUSE));
     }

@@ -59,12 +59,22 @@ impl Outage {
     pub(super) fn failed_after(&self, time: Instant) -> bool {
         self.failed > time
     }
+
+    /// It may be over: the backend is tried now.
+    pub(super) fn restart(&mut self, backoff: Backoff, now: Instant) {
+        (self.until, self.backoff) = (now, backoff);
+    }
 }
 
 impl Ailment {
     /// Whether the backend takes others.
     pub(super) fn is_alone(&self) -> bool {
         self.alone
+    }
+
+    /// It may be over: the pauses begin anew.
+    pub(super) fn restart(&mut self, backoff: Backoff) {
+        self.backoff = backoff;
     }
 }
 
@@ -74,6 +84,7 @@ impl Sender {
         let Flight { place: destination, ended, started, .. } = flight;
         let unanswered = matches!(ended, Err(Failure::Transport(_) | Failure::Timeout(_)));
         let verdict = classify(ended);
+        self.note(&verdict);
         if !matches!(verdict, Verdict::Unavailable(_) | Verdict::Unsendable(_)) {
             self.end_outage();
             self.tell(None);
@@ -118,6 +129,25 @@ impl Sender {
             self.ailments.retain(|destination, _| self.lanes.contains(destination));
         }
         self.publish();
+    }
+
+    /// Takes note of a failure, for people who look at the backend.
+    fn note(&self, verdict: &Verdict) {
+        let (why, words) = match verdict {
+            Verdict::Delivered => return,
+            // Nothing was tried, and why is known.
+            Verdict::Unavailable(Trouble { why: Why::Failed(Failure::Waiting), .. }) => return,
+            Verdict::Unavailable(trouble) => (trouble.why.to_string(), &trouble.words),
+            Verdict::Unsendable(refusal) => ("no request can be made".to_owned(), &refusal.body),
+            Verdict::Refused(refusal)
+            | Verdict::RefusedDestination(refusal)
+            | Verdict::TooLarge(refusal) => {
+                (Why::Status(refusal.status).to_string(), &refusal.body)
+            }
+        };
+        let words = shown(words);
+        let between = if words.is_empty() { "" } else { ": " };
+        self.metrics.backlog.failed(format!("{why}{between}{words}"), sys::now_s());
     }
 
     /// What is in flight is sent again, although nobody knows whether it was stored.

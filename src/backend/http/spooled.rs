@@ -9,7 +9,7 @@
 use super::held::Waiter;
 use crate::config::Fsync;
 use crate::metrics::{self, Drop};
-use crate::spool::{Cursor, Kept, Place, Record, Spool, State, Tally, Trimmed, Why};
+use crate::spool::{Cursor, Kept, Limits, Place, Record, Spool, State, Tally, Trimmed, Why};
 use crate::sys;
 use crate::write::{Answer, Destination, Write};
 use std::collections::{HashMap, VecDeque};
@@ -63,6 +63,13 @@ impl Spooled {
             ages: spool.limits().age_max.is_some(),
             spool,
         }
+    }
+
+    /// From now on keeps within `limits`, and syncs by `fsync`.
+    pub(super) fn set(&mut self, limits: Limits, fsync: Fsync) {
+        self.ages = limits.age_max.is_some();
+        self.spool.set_limits(limits);
+        self.fsync = fsync;
     }
 
     /// Whether anything is on disk alone.
@@ -220,7 +227,8 @@ impl Spooled {
         let due = match self.fsync {
             Fsync::Always => true,
             Fsync::Interval => ticks,
-            Fsync::Never => false,
+            // But for clients who were promised a disk before that changed.
+            Fsync::Never => !self.promises.is_empty(),
         };
         if !due || !self.dirty || self.committing {
             return None;

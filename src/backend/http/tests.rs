@@ -1,5 +1,6 @@
 //! The sender on real sockets, against scripted backends.
 
+mod change;
 mod flush;
 mod harness;
 mod kept;

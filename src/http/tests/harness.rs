@@ -2,6 +2,7 @@
 //! client that speaks HTTP by hand.
 
 use crate::backend::{Outcome, settle};
+use crate::bad_senders::Notes;
 use crate::config;
 use crate::fanout::Output;
 use crate::filter::Filter;
@@ -16,6 +17,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
+use tokio::sync::watch::channel;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -148,22 +150,24 @@ fn start_all(playing: Vec<Playing>, change: impl FnOnce(&mut config::HttpListene
     let metrics = Arc::<CachePadded<HttpWorker>>::default();
     let shared = Shared::new(&config);
     let bodies = Arc::clone(&shared.bodies);
+    let tls = config.tls.clone();
+    let fanout = Fanout::new(outputs);
+    let (_, serving) = channel(Arc::new(Serving { config, fanout, shared }));
     let registry = Arc::new(Registry {
         http: vec![HttpListener {
             name: "test".into(),
             workers: vec![Arc::clone(&metrics)],
-            tls: config.tls.clone(),
+            tls: tls.into(),
         }],
-        backends: backends.iter().map(|(backend, _)| Arc::clone(backend)).collect(),
+        backends: backends.iter().map(|(b, _)| Arc::clone(b)).collect::<Vec<_>>().into(),
         ..Registry::default()
     });
     let listener = Listener {
         socket,
         stays_open: false,
-        config,
-        fanout: Fanout::new(outputs),
+        serving,
         metrics: Arc::clone(&metrics),
-        shared,
+        bad_senders: Arc::new(Notes::new("test".into())),
     };
     let stopper = Stopper::default();
     let stop = stopper.watch();

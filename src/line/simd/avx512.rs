@@ -69,7 +69,7 @@ static GATHERED: [u8; BLOCK] = {
     let mut places = [0; BLOCK];
     let mut at = 0;
     while at < BLOCK {
-        places[at] = (at % 8 * 8 + at / 8) as u8;
+        places[at] = (at % 8 * 8 + at / 8).to_le_bytes()[0];
         at += 1;
     }
     places
@@ -213,7 +213,7 @@ fn carry_words(words: &mut [u64; WORDS], carried: u32, what: i64) {
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn add<const N: usize>(a: &[u64; N], b: &[u64; N], carry: bool) -> [u64; N] {
-    if N % WORDS != 0 {
+    if !N.is_multiple_of(WORDS) {
         return long::add(a, b, carry);
     }
     let (mut sums, mut given, mut passing) = ([0; N], 0, 0);
@@ -243,7 +243,7 @@ pub(super) fn add<const N: usize>(a: &[u64; N], b: &[u64; N], carry: bool) -> [u
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn subtract<const N: usize>(a: &[u64; N], b: &[u64; N]) -> [u64; N] {
-    if N % WORDS != 0 {
+    if !N.is_multiple_of(WORDS) {
         return long::subtract(a, b);
     }
     let (mut rest, mut given, mut passing) = ([0; N], 0, 0);

@@ -7,7 +7,10 @@ use std::arch::x86_64::*;
 
 /// Declares a set of instructions of this processor family, its detection and its functions.
 macro_rules! instructions {
-    ($name:ident, $doc:literal, $features:literal, [$($feature:tt),+], $masks:path, {$($more:tt)*}) => {
+    (
+        $name:ident, $doc:literal, $features:literal, [$($feature:tt),+], $masks:path,
+        { $($more:tt)* }
+    ) => {
         #[doc = $doc]
         #[derive(Clone, Copy, Debug)]
         pub(in crate::line) struct $name(());

@@ -1,7 +1,7 @@
 //! Reads the text as strictly as Prometheus does, and compares it with `docs/metrics.md`.
 
 use super::*;
-use crate::metrics::{HttpListener, UdpListener};
+use crate::metrics::{HttpListener, Reloads, UdpListener};
 use crate::tls::certificates::Authority;
 use crate::tls::{Acceptor, ServerFiles};
 use crossbeam_utils::CachePadded;
@@ -35,8 +35,13 @@ fn registry() -> Registry {
     Registry {
         started_s: 1_700_000_000,
         udp: vec![UdpListener { name: NAME.into(), workers: udp.to_vec() }],
-        http: vec![HttpListener { name: "web".into(), workers: http.to_vec(), tls: Some(tls()) }],
-        backends: vec![backend],
+        http: vec![HttpListener {
+            name: "web".into(),
+            workers: http.to_vec(),
+            tls: Some(tls()).into(),
+        }],
+        backends: vec![backend].into(),
+        reloads: Reloads::default(),
     }
 }
 

@@ -77,7 +77,8 @@ struct Seen {
     connections: usize,
 }
 
-/// A backend on a free port of loopback. It stops listening when it is dropped.
+/// A backend on a free port, of loopback if nothing else is said. It stops listening when it is
+/// dropped.
 pub(crate) struct HttpBackend {
     addr: SocketAddr,
     seen: Arc<Mutex<Seen>>,
@@ -87,19 +88,28 @@ pub(crate) struct HttpBackend {
 impl HttpBackend {
     /// A backend that answers what `script` says, each connection on a thread of its own.
     pub(crate) fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start_with(usize::MAX, script)
+        Self::start_at(Ipv4Addr::LOCALHOST, script)
+    }
+
+    /// As [`start`](Self::start), on a free port of this address.
+    pub(crate) fn start_at(
+        host: Ipv4Addr,
+        script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(host, usize::MAX, script)
     }
 
     /// Closes each connection after its first answer, without having said so.
     pub(crate) fn closing() -> Self {
-        Self::start_with(1, |_| Reply::status(204))
+        Self::start_with(Ipv4Addr::LOCALHOST, 1, |_| Reply::status(204))
     }
 
     fn start_with(
+        host: Ipv4Addr,
         answers_max: usize,
         script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let listener = TcpListener::bind((host, 0)).expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let (seen, stop) = (Arc::<Mutex<Seen>>::default(), Arc::<AtomicBool>::default());
         let (script, seen_by, stopped) = (Arc::new(script), Arc::clone(&seen), Arc::clone(&stop));

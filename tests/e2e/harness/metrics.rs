@@ -148,8 +148,8 @@ impl Metrics {
 
     /// Why the books do not close, if they do not: for every backend, what its listener accepted
     /// is what it was offered and what its filter kept from it, and what it was offered is
-    /// delivered, queued or dropped.
-    pub(super) fn open_books(&self) -> Vec<String> {
+    /// delivered, queued or dropped. The first holds only if all of them were there `always`.
+    pub(super) fn open_books(&self, always: bool) -> Vec<String> {
         let pairs = self.backends();
         let mut open = Vec::new();
         if pairs.is_empty() {
@@ -160,8 +160,9 @@ impl Metrics {
             let filtered = self.filtered(&relay, &backend);
             let opaque = self.opaque_books(&relay, &backend);
             // A backend of Prometheus alone is offered no lines.
-            let offered =
-                books.taken + filtered == accepted || (books.taken == 0 && opaque.taken > 0);
+            let offered = !always
+                || books.taken + filtered == accepted
+                || (books.taken == 0 && opaque.taken > 0);
             if !books.close() || !offered || !opaque.close() {
                 open.push(format!(
                     "{relay} accepted {accepted}, {backend} filtered {filtered}: \

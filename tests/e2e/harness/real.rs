@@ -2,6 +2,7 @@
 //! directory of its own. Which part is missing is said aloud; with `RINGRELAY_REQUIRE_REAL=1` that
 //! is a failure.
 
+use super::network::{NGINX_STREAM, Network};
 use super::{Client, run, wait_for, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -11,7 +12,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-/// Whether all of these real parts are installed: commands, or `python` for the clients' venv.
+/// Whether all of these real parts are there: commands, `python` for the clients' venv,
+/// `nginx-stream` for nginx's module, `netns` for the right to make network namespaces.
 ///
 /// # Panics
 /// If one is missing and `RINGRELAY_REQUIRE_REAL=1` is set.
@@ -34,6 +36,13 @@ fn find(part: &str) -> Option<PathBuf> {
     if part == "python" {
         let python = root().join("target/test-venv/bin/python");
         return python.exists().then_some(python);
+    }
+    if part == "nginx-stream" {
+        let module = PathBuf::from(NGINX_STREAM);
+        return module.exists().then_some(module);
+    }
+    if part == "netns" {
+        return find("ip").filter(|_| Network::is_allowed());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|dir| dir.join(part)).find(|file| file.is_file())

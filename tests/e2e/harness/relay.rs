@@ -4,9 +4,10 @@ use super::{Books, Client, DEADLINE, Metrics, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,13 +18,23 @@ pub(crate) fn binary() -> PathBuf {
     std::env::var_os("RINGRELAY_BIN").map_or_else(built, PathBuf::from)
 }
 
+/// What is added to every configuration.
+pub(crate) const ADMIN: &str = "\n[admin]\nbind-addr = \"127.0.0.1:0\"\n";
+
+/// What the log says last of a reload.
+const RELOADED: &str = "the configuration is reloaded";
+const REFUSED: &str = "nothing has changed";
+
 /// A running relay. It is killed when it is dropped.
 pub(crate) struct Relay {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
     listening: BTreeMap<String, SocketAddr>,
-    _dir: tempfile::TempDir,
+    /// Outputs that came later were not offered all that was accepted.
+    reloaded: AtomicBool,
+    file: PathBuf,
+    _dir: Option<tempfile::TempDir>,
 }
 
 /// A relay that has ended.
@@ -59,11 +70,26 @@ impl Relay {
     /// As [`start`](Self::start), by a command that becomes the relay when it is given the
     /// relay's arguments.
     #[track_caller]
-    pub(crate) fn start_as(mut command: Command, toml: &str) -> Self {
-        let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"127.0.0.1:0\"\n"));
+    pub(crate) fn start_as(command: Command, toml: &str) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST, command, toml)
+    }
+
+    /// As [`start_as`](Self::start_as), with the `[admin]` table on a free port of this address.
+    #[track_caller]
+    pub(crate) fn start_at(host: Ipv4Addr, mut command: Command, toml: &str) -> Self {
+        let (dir, file) = config_file(&format!("{toml}\n[admin]\nbind-addr = \"{host}:0\"\n"));
+        command.arg("-config").arg(&file);
+        let mut relay = Self::start_command(command, toml);
+        relay.file = file;
+        relay._dir = Some(dir);
+        relay
+    }
+
+    /// Starts a relay whose command is whole, and waits until it is ready. Its configuration has
+    /// an `[admin]` table; `toml` is what a failure shows of it.
+    #[track_caller]
+    pub(crate) fn start_command(mut command: Command, toml: &str) -> Self {
         let mut child = command
-            .arg("-config")
-            .arg(&file)
             .env("NO_COLOR", "1")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
@@ -81,7 +107,9 @@ impl Relay {
             }
         });
         let listening = BTreeMap::new();
-        let mut relay = Self { child, log, reader: Some(reader), listening, _dir: dir };
+        let (reader, reloaded) = (Some(reader), AtomicBool::new(false));
+        let file = PathBuf::new();
+        let mut relay = Self { child, log, reader, listening, reloaded, file, _dir: None };
         relay.wait_until_ready(toml);
         relay
     }
@@ -103,6 +131,37 @@ impl Relay {
                 self.listening.insert(name, addr);
             }
         }
+    }
+
+    /// Writes another configuration, which must take effect; everything has switched when this
+    /// returns.
+    #[track_caller]
+    pub(crate) fn reload(&self, toml: &str) {
+        let said = self.hang_up(&format!("{toml}{ADMIN}"));
+        assert!(said.iter().any(|line| line.contains(RELOADED)), "{}", said.join("\n"));
+        self.reloaded.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes another file, which must change nothing; gives what the log says about it.
+    #[track_caller]
+    pub(crate) fn refuses(&self, toml: &str) -> String {
+        let said = self.hang_up(toml).join("\n");
+        assert!(said.contains(REFUSED), "{said}");
+        said
+    }
+
+    /// Sends SIGHUP and waits until the log says what came of it.
+    #[track_caller]
+    fn hang_up(&self, text: &str) -> Vec<String> {
+        std::fs::write(&self.file, text).expect("its directory is there");
+        let before = self.log().len();
+        self.signal(Signal::HUP);
+        wait_for("the reload to end", || {
+            let said = self.log().split_off(before);
+            said.iter()
+                .any(|line| line.contains(RELOADED) || line.contains(REFUSED))
+                .then_some(said)
+        })
     }
 
     /// Where a listener is bound, by its name.
@@ -149,7 +208,7 @@ impl Relay {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let metrics = self.metrics();
-            let open = metrics.open_books();
+            let open = metrics.open_books(!self.reloaded.load(Ordering::Relaxed));
             if open.is_empty() {
                 return metrics;
             }

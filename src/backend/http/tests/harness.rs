@@ -80,6 +80,7 @@ pub(super) fn answer(status: &str) -> Option<String> {
 pub(super) struct Sending {
     pub(super) queue: Option<queue::Sender<Write>>,
     pub(super) control: Control,
+    pub(super) change: mpsc::Sender<Change>,
     pub(super) metrics: Arc<Backend>,
     pub(super) stopper: Stopper,
     pub(super) thread: JoinHandle<io::Result<()>>,
@@ -114,13 +115,14 @@ pub(super) fn start(target: HttpTarget) -> Sending {
     let files = open(&metrics);
     let stopper = Stopper::default();
     let (control, commands) = control::channel();
+    let (change, changes) = mpsc::channel(1);
     let (stop, counted) = (stopper.watch(), Arc::clone(&metrics));
     let thread = thread::spawn(move || {
         let runtime = tokio_uring::Runtime::new(&tokio_uring::builder())?;
-        run(&runtime, writes, commands, target, files, counted, stop);
+        run(&runtime, writes, Way { target, files, commands, changes }, counted, stop);
         Ok(())
     });
-    Sending { queue: Some(queue), control, metrics, stopper, thread }
+    Sending { queue: Some(queue), control, change, metrics, stopper, thread }
 }
 
 impl Sending {

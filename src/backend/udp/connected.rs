@@ -1,0 +1,204 @@
+//! A connected socket to one backend, and its system calls: datagrams alone, or in segments.
+//!
+//! Called by `backend::udp`, by one thread at a time. Says what became of each line; counts
+//! datagrams and what failed.
+
+use super::pack::Datagram;
+use super::{SEGMENTS_MAX, SEND_BYTES_MAX};
+use crate::batch::Batch;
+use crate::metrics;
+use crate::ring::cmsg;
+use crate::sys;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::{MsgHdr, SockRef};
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+/// No send may outlast this: the socket's buffer empties as fast as the network card.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a send may leave in the kernel's hands.
+const SEND_BUFFER_BYTES: usize = 4 << 20;
+
+/// Fills up datagrams of one GSO send that are shorter than their siblings: line protocol allows
+/// empty lines.
+static PADDING: [u8; SEND_BYTES_MAX] = [b'\n'; SEND_BYTES_MAX];
+
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) socket: UdpSocket,
+    has_gso: bool,
+    /// A send failed for what a new socket may mend: the host's address or route has changed.
+    pub(super) broken: bool,
+}
+
+/// What became of the lines of one batch.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) delivered: u64,
+    pub(super) overlong: u64,
+    pub(super) failed: u64,
+    pub(super) bytes: u64,
+}
+
+impl Connected {
+    pub(super) fn open(location: &str) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in location.to_socket_addrs()? {
+            match Self::connect(address) {
+                Ok(connected) => return Ok(connected),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn connect(address: SocketAddr) -> io::Result<Self> {
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(address)?;
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        let has_gso = sys::has_gso(&socket);
+        Ok(Self { socket, has_gso, broken: false })
+    }
+
+    /// Whether at least half of the send buffer is free (net/sock.h, `sock_writeable`): then it
+    /// takes one batch without blocking, for a batch is smaller than half of the smallest buffer
+    /// that the kernel's defaults grant. What is broken is for the sender thread to mend.
+    pub(super) fn is_writable(&self) -> bool {
+        if self.broken {
+            return false;
+        }
+        let mut poll = [PollFd::new(&self.socket, PollFlags::OUT)];
+        let now = Timespec::default();
+        matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1))
+            && poll[0].revents().contains(PollFlags::OUT)
+    }
+
+    /// Sends a batch that is laid out in segments of the `mtu` as it lies, in one call. Answers
+    /// whether the kernel took it; if not, the batch is sent datagram by datagram, and each failure
+    /// has its count.
+    pub(super) fn send_laid_out(
+        &self,
+        batch: &Batch,
+        mtu: usize,
+        metrics: &metrics::Backend,
+    ) -> bool {
+        let segments = batch.bytes().len().div_ceil(mtu);
+        let fits = segments == 1 || self.has_gso && segments <= SEGMENTS_MAX;
+        let slices = [IoSlice::new(batch.bytes())];
+        let sent = fits && self.send_slices(&slices, segments, mtu, metrics).is_ok();
+        if sent {
+            metrics.datagrams.add(segments as u64);
+        }
+        sent
+    }
+
+    /// Sends the datagrams of `run`, all in one call where the kernel can.
+    pub(super) fn send_run(
+        &mut self,
+        bytes: &[u8],
+        run: &[Datagram],
+        metrics: &metrics::Backend,
+        tally: &mut Tally,
+    ) {
+        if self.has_gso && run.len() > 1 {
+            match self.send_segments(bytes, run, metrics) {
+                Ok(()) => return tally.deliver(run, metrics),
+                Err(error) if is_segmentation_failure(&error) => {
+                    tracing::info!(%error, "no segmented sends on this route: one call a datagram");
+                    self.has_gso = false;
+                }
+                Err(error) => {
+                    self.failed(&error, metrics);
+                    return tally.fail(run);
+                }
+            }
+        }
+        for datagram in run {
+            let one = std::slice::from_ref(datagram);
+            match self.send_segments(bytes, one, metrics) {
+                Ok(()) => tally.deliver(one, metrics),
+                Err(error) => {
+                    self.failed(&error, metrics);
+                    tally.fail(one);
+                }
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error, metrics: &metrics::Backend) {
+        metrics.send_errors.add(1);
+        // Nobody listens there, or no memory is left at the moment: that is not the socket's.
+        let passing = matches!(
+            error.raw_os_error(),
+            Some(libc::ECONNREFUSED | libc::EAGAIN | libc::EINTR | libc::ENOBUFS | libc::ENOMEM)
+        );
+        self.broken |= !passing;
+    }
+
+    /// One system call: `run` as segments of one size, the shorter ones padded with newlines.
+    fn send_segments(
+        &self,
+        bytes: &[u8],
+        run: &[Datagram],
+        metrics: &metrics::Backend,
+    ) -> io::Result<()> {
+        let segment = run.iter().map(Datagram::payload_len).max().unwrap_or_default();
+        let mut slices = [IoSlice::new(&[]); 2 * SEGMENTS_MAX];
+        let mut count = 0;
+        for (index, datagram) in run.iter().enumerate() {
+            let data = &bytes[datagram.start..datagram.end.min(datagram.start + segment)];
+            slices[count] = IoSlice::new(data);
+            count += 1;
+            if data.len() < segment && index + 1 < run.len() {
+                slices[count] = IoSlice::new(&PADDING[..segment - data.len()]);
+                count += 1;
+            }
+        }
+        self.send_slices(&slices[..count], run.len(), segment, metrics)
+    }
+
+    /// One system call: `slices` are `segments` datagrams of `bytes` each, the last maybe shorter.
+    fn send_slices(
+        &self,
+        slices: &[IoSlice<'_>],
+        segments: usize,
+        bytes: usize,
+        metrics: &metrics::Backend,
+    ) -> io::Result<()> {
+        let control = cmsg::gso_segment(u16::try_from(bytes).unwrap_or(u16::MAX));
+        let mut message = MsgHdr::new().with_buffers(slices);
+        if segments > 1 {
+            message = message.with_control(&control);
+        }
+        let socket = SockRef::from(&self.socket);
+        match socket.sendmsg(&message, 0) {
+            // The kernel reports the fate of an earlier datagram and has not sent this one.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                metrics.udp_refused.add(1);
+                socket.sendmsg(&message, 0).map(drop)
+            }
+            result => result.map(drop),
+        }
+    }
+}
+
+/// The route cannot segment: offload is missing, or a segment is larger than its packets.
+fn is_segmentation_failure(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE))
+}
+
+impl Tally {
+    fn deliver(&mut self, run: &[Datagram], metrics: &metrics::Backend) {
+        metrics.datagrams.add(run.len() as u64);
+        self.delivered += run.iter().map(|datagram| datagram.lines).sum::<u64>();
+        self.bytes +=
+            run.iter().map(|datagram| (datagram.end - datagram.start) as u64).sum::<u64>();
+    }
+
+    fn fail(&mut self, run: &[Datagram]) {
+        self.failed += run.iter().map(|datagram| datagram.lines).sum::<u64>();
+    }
+}
