@@ -92,9 +92,80 @@ impl Stamper {
     }
 }
 
+/// A stamp as it stands at a line's end. Lines of one datagram have the same, and those of the
+/// next one mostly the one that follows: neither is written anew.
+#[derive(Clone, Copy, Debug)]
+pub struct StampText {
+    stamp: i64,
+    /// A space, a sign, digits.
+    text: [u8; Self::BYTES_MAX],
+    len: usize,
+}
+
+impl Default for StampText {
+    fn default() -> Self {
+        let mut text = [0; Self::BYTES_MAX];
+        text[..2].copy_from_slice(b" 0");
+        Self { stamp: 0, text, len: 2 }
+    }
+}
+
+impl StampText {
+    /// Space, sign and digits of the longest stamp.
+    pub const BYTES_MAX: usize = 21;
+
+    /// The text of `stamp`, with the space before it.
+    #[inline]
+    pub fn of(&mut self, stamp: i64) -> &[u8] {
+        if stamp != self.stamp {
+            let is_next = self.stamp >= 0 && self.stamp.checked_add(1) == Some(stamp);
+            if !is_next || !self.count_up() {
+                self.write(stamp);
+            }
+            self.stamp = stamp;
+        }
+        &self.text[..self.len]
+    }
+
+    /// Adds one to the digits; `false`, and they say nothing, if that takes one more of them.
+    fn count_up(&mut self) -> bool {
+        let digits = &mut self.text[1..self.len];
+        let nines = digits.iter().rev().take_while(|&&digit| digit == b'9').count();
+        let Some(first) = digits.len().checked_sub(nines + 1) else { return false };
+        digits[first] += 1;
+        digits[first + 1..].fill(b'0');
+        true
+    }
+
+    fn write(&mut self, stamp: i64) {
+        let mut buffer = itoa::Buffer::new();
+        let digits = buffer.format(stamp).as_bytes();
+        self.len = 1 + digits.len();
+        self.text[1..self.len].copy_from_slice(digits);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_stamp_is_written_as_any_number(
+            starts in proptest::collection::vec(any::<i64>(), 1..9),
+            small in -3..2_000_i64,
+        ) {
+            let mut text = StampText::default();
+            for start in starts.into_iter().chain([0, -1, i64::MAX - 3, i64::MIN, 999_999, small]) {
+                for stamp in (0..5).map(|more| start.saturating_add(more)) {
+                    let wanted = format!(" {stamp}");
+                    prop_assert_eq!(text.of(stamp), wanted.as_bytes());
+                    prop_assert_eq!(text.of(stamp), wanted.as_bytes());
+                }
+            }
+        }
+    }
 
     #[test]
     fn stamps_never_repeat_and_follow_the_clock() {

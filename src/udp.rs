@@ -192,6 +192,14 @@ impl Worker {
     }
 }
 
+/// How datagrams that came joined were stamped so far.
+#[derive(Default)]
+struct Stamped {
+    now_ns: Option<i64>,
+    /// The last of them that was, and its stamp.
+    last: Option<(usize, i64)>,
+}
+
 impl Intake {
     fn take(&mut self, event: Event<'_>) {
         match event {
@@ -222,7 +230,7 @@ impl Intake {
     /// Takes the lines of `bytes`, which are datagrams of `stride` bytes, each with its own stamp,
     /// from the sender `name`.
     fn take_lines(&mut self, bytes: &[u8], stride: usize, name: &[u8]) {
-        let mut stamped = None;
+        let mut stamped = Stamped::default();
         let mut first_refused = None;
         let mut taken = 0;
         let mut lines = Lines::of_parts(bytes, stride, self.precision);
@@ -288,13 +296,14 @@ impl Intake {
         if self.builder.is_empty() { IDLE } else { wait }
     }
 
-    /// The stamp of one datagram: `stamped` remembers the last one, and which datagram's it is.
-    fn stamp(&mut self, datagram: usize, stamped: &mut Option<(usize, i64)>) -> i64 {
-        match *stamped {
+    /// The stamp of one datagram. The clock is read once for all that came joined.
+    fn stamp(&mut self, datagram: usize, stamped: &mut Stamped) -> i64 {
+        match stamped.last {
             Some((of, stamp)) if of == datagram => stamp,
             _ => {
-                let stamp = self.stamper.stamp(sys::now_ns()) / self.precision.nanoseconds();
-                *stamped = Some((datagram, stamp));
+                let now_ns = *stamped.now_ns.get_or_insert_with(sys::now_ns);
+                let stamp = self.stamper.stamp(now_ns) / self.precision.nanoseconds();
+                stamped.last = Some((datagram, stamp));
                 stamp
             }
         }

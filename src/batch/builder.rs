@@ -1,6 +1,7 @@
 //! Gathers lines into the buffers of a pool until they are sealed into a [`Batch`].
 
 use super::{Batch, Data};
+use crate::timestamp::StampText;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,8 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 const COPY_BELOW: usize = 4;
 /// Sizes the table of line ends; longer tables grow and keep their size in the pool.
 const TYPICAL_LINE_BYTES: usize = 64;
-/// Space, sign and digits of the longest stamp.
-const STAMP_BYTES: usize = 21;
 
 /// The buffers of one batch.
 #[derive(Debug, Default)]
@@ -81,6 +80,7 @@ pub struct BatchBuilder {
     segment_end: usize,
     /// A line that fits no segment is alone in its batch, which then has no layout.
     outsized: bool,
+    stamp: StampText,
 }
 
 impl BatchBuilder {
@@ -88,7 +88,8 @@ impl BatchBuilder {
     #[must_use]
     pub fn new(pool: Arc<Pool>, layout: Option<Segments>) -> Self {
         let segment_end = layout.map_or(0, |layout| layout.bytes.get());
-        Self { buffers: Buffers::default(), pool, layout, segment_end, outsized: false }
+        let (buffers, stamp) = (Buffers::default(), StampText::default());
+        Self { buffers, pool, layout, segment_end, outsized: false, stamp }
     }
 
     /// Whether nothing was pushed since the last seal.
@@ -101,15 +102,14 @@ impl BatchBuilder {
     /// there was room; an empty builder has room for any line.
     #[must_use]
     pub fn push(&mut self, line: &[u8], stamp: Option<i64>) -> bool {
-        let bytes = line.len() + stamp.map_or(0, |_| STAMP_BYTES) + 1;
+        let bytes = line.len() + stamp.map_or(0, |_| StampText::BYTES_MAX) + 1;
         if !self.make_room(bytes) {
             return false;
         }
         let out = &mut self.buffers.bytes;
         out.extend_from_slice(line);
         if let Some(stamp) = stamp {
-            out.push(b' ');
-            out.extend_from_slice(itoa::Buffer::new().format(stamp).as_bytes());
+            out.extend_from_slice(self.stamp.of(stamp));
         }
         out.push(b'\n');
         let end = offset(out.len());
