@@ -157,7 +157,7 @@ fn refusal(front: &Front, head: &Parts, peer: IpAddr) -> Option<Answer> {
     if head.method != Method::POST {
         return Some(answer::method_not_allowed("POST"));
     }
-    // Set by browsers alone. The relay has no pages, so a page of somebody else's is behind it,
+    // Set by browsers alone. Listeners have no pages, so a page of somebody else's is behind it,
     // whatever host it names: a name may be made to point here.
     head.headers.contains_key(ORIGIN).then(|| {
         let why = "a request with an Origin comes from a web page, which may not do this";

@@ -91,6 +91,26 @@ fn the_index_names_every_page_of_docs() {
     assert_none("link these pages in docs/README.md", &missing.collect::<Vec<_>>());
 }
 
+/// Alerts say which section helps: `"Title" in docs/troubleshooting.md`.
+#[test]
+fn alerts_name_sections_that_there_are() {
+    let rules = std::fs::read_to_string(root().join("packaging/prometheus/alerts.yml"));
+    let rules = rules.expect("the alerts").split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = std::fs::read_to_string(root().join("docs/troubleshooting.md")).expect("the page");
+    let titles: BTreeSet<_> = page
+        .lines()
+        .filter(|line| line.starts_with("##"))
+        .map(|line| line.trim_start_matches('#').trim())
+        .collect();
+    let mut parts: Vec<_> = rules.split("\" in docs/troubleshooting.md").collect();
+    parts.pop();
+    let named: Vec<_> = parts.iter().filter_map(|before| before.rsplit('"').next()).collect();
+    assert!(named.len() >= 10, "the names were found: {named:?}");
+    let missing =
+        named.iter().filter(|name| !titles.contains(*name)).map(|name| (*name).to_owned());
+    assert_none("give docs/troubleshooting.md these sections", &missing.collect::<Vec<_>>());
+}
+
 #[test]
 fn targets_are_found() {
     assert_eq!(targets("[a](b.md#c) and [`d`](e), `[f](g)`, [h](i)"), ["b.md#c", "e", "i"]);

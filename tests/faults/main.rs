@@ -22,7 +22,8 @@
 //! - A line comes twice only if the backend did not say that it had stored it (`untold`), or if
 //!   the relay had closed the connection without reading that (`unheard`, which the relay's own
 //!   count of requests without an answer must confirm). One that was sent ahead of a write under
-//!   suspicion comes again behind it, in schedules with answers of 500.
+//!   suspicion comes again behind it, in schedules with answers of 500; where its connection was
+//!   closed meanwhile, that looks as if its answer had not been read.
 //! - What is acknowledged, and missing at a backend, is counted as dropped in the relay's closing
 //!   books, for a reason that the schedule gives. `refused` is for the lines that the backend
 //!   refuses, `shutdown` for a stop amid an outage; full backlogs are for schedules with small

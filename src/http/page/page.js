@@ -104,6 +104,8 @@ class Series {
 }
 
 const history = new Map();
+// The rows of backends by UDP at whose port nobody listens.
+const refusing = new Set();
 
 function of(key, make) {
   if (!history.has(key)) history.set(key, make());
@@ -199,6 +201,9 @@ function table(id, items, make) {
     if (!key.startsWith(`${id} `) || seen.has(key)) continue;
     row.nodes.forEach((node) => node.remove());
     rows.delete(key);
+    refusing.delete(key);
+    // One of the same name that comes later counts from zero.
+    [...history.keys()].filter((name) => name.startsWith(`${key} `)).forEach((name) => history.delete(name));
   }
 }
 
@@ -280,9 +285,9 @@ const STATES = {
   draining: ["catching up", "warn"],
 };
 
-function stateOf(backend, refusing) {
+function stateOf(backend, isRefused) {
   if (backend.transport === "http") return STATES[backend.state];
-  return refusing ? ["nobody listens", "bad"] : ["sending", "ok"];
+  return isRefused ? ["nobody listens", "bad"] : ["sending", "ok"];
 }
 
 function backendRow(key, kind) {
@@ -306,8 +311,9 @@ function backendRow(key, kind) {
     const series = (name, total) => rated(`${key} ${name}`, now, total);
     showName(backend.name);
     setText(location, `${backend.relay} \u2192 ${backend.location}`);
-    const refusing = series("refusing", backend["udp-refused"]).rate > 0;
-    const [word, tone] = stateOf(backend, refusing);
+    if (series("refusing", backend["udp-refused"]).rate > 0) refusing.add(key);
+    else refusing.delete(key);
+    const [word, tone] = stateOf(backend, refusing.has(key));
     setText(state, word);
     setTone(state, tone);
     setText(since, backend.since ? `for ${span(now / 1000 - backend.since)}` : "");
@@ -392,7 +398,7 @@ function showTiles(now, { udp, http, backends }) {
 }
 
 function showHealth(status, losing) {
-  const down = status.backends.filter((b) => b.state === "down").length;
+  const down = status.backends.filter((b) => b.state === "down").length + refusing.size;
   const draining = status.backends.filter((b) => b.state === "draining").length;
   const all = status.backends.length;
   const [words, tone] =
