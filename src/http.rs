@@ -311,7 +311,7 @@ impl Site {
             Endpoint::Health => health::answer(&live.now(), head).await,
             Endpoint::Status => status::answer(&live.now(), head),
             Endpoint::Metrics => metrics::answer(&self.registry, head),
-            Endpoint::Admin => admin::answer(&live.now(), head, body, peer).await,
+            Endpoint::Admin => admin::answer(live, head, body, peer).await,
             Endpoint::Flush => admin::flush(&live.now(), head, peer).await,
             Endpoint::Other => answer::not_found(),
         }

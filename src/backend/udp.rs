@@ -163,7 +163,7 @@ impl Backend {
     /// itself.
     fn retarget(&mut self, target: UdpTarget) {
         if self.target.location != target.location {
-            (self.socket, self.tried) = (None, None);
+            (self.socket, self.tried, self.told) = (None, None, false);
         }
         self.target = target;
     }

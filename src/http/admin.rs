@@ -6,6 +6,7 @@
 use super::Front;
 use super::answer::{self, Answer, Form};
 use super::body::{self, Coming};
+use super::live::Live;
 use crate::config::Target;
 use crate::control::{Asked, Command, Query, Told};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
@@ -27,13 +28,13 @@ const WORDS_BYTES_MAX: usize = 4 * 1024;
 
 /// Answers a request for `/admin`: 204 if every backend took the query, otherwise what became of
 /// it at each, with the worst status.
-pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, peer: IpAddr) -> Answer {
-    if let Some(refusal) = refusal(front, head, peer) {
+pub(super) async fn answer(live: &Live, head: &Parts, body: Coming<'_>, peer: IpAddr) -> Answer {
+    if let Some(refusal) = refusal(&live.now(), head, peer) {
         return refusal;
     }
-    let limit = front.config.body_bytes_max;
+    let (bodies, limit) = live.room();
     // Charged until every backend has answered.
-    let (body, _charge) = match body::read(&head.headers, body, &front.shared.bodies, limit).await {
+    let (body, _charge) = match body::read(&head.headers, body, &bodies, limit).await {
         Ok(body) => body.release(),
         Err(unreadable) => return unreadable.into_answer(Form::V1),
     };
@@ -43,6 +44,8 @@ pub(super) async fn answer(front: &Front, head: &Parts, body: Coming<'_>, peer: 
         content_type: head.headers.get(CONTENT_TYPE).cloned(),
         body,
     });
+    // Those that are there now: a body may have come for long.
+    let front = live.now();
     let outputs = front.config.outputs.iter().zip(front.fanout.outputs());
     let asked: Vec<_> = outputs
         .filter_map(|(config, output)| {

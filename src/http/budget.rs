@@ -80,27 +80,29 @@ impl Budget {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        self.take_if_it_fits(bytes) || (self.drop_spare() && self.take_if_it_fits(bytes))
+        if self.take_if_it_fits(bytes) {
+            return true;
+        }
+        self.drop_spare();
+        self.take_if_it_fits(bytes)
     }
 
+    /// Never charges more than fits, not even for a moment: others would be refused for it.
     fn take_if_it_fits(&self, bytes: usize) -> bool {
-        let before = self.held.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.bytes_max;
-        if !fits {
-            self.held.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        fits
+        let more = |held: usize| held.checked_add(bytes).filter(|&all| all <= self.bytes_max);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
     fn spare(&self) -> MutexGuard<'_, Spare> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there was any.
-    fn drop_spare(&self) -> bool {
-        let Spare { runs, bytes } = std::mem::take(&mut *self.spare());
+    fn drop_spare(&self) {
+        // Locked until it is done: whoever comes meanwhile finds their room, or waits for it.
+        let mut spare = self.spare();
+        let Spare { runs, bytes } = std::mem::take(&mut *spare);
+        drop(runs);
         self.held.fetch_sub(bytes, Ordering::Relaxed);
-        !runs.is_empty()
     }
 
     /// Keeps the pages of a body that is gone, if they are few.
@@ -182,8 +184,10 @@ impl Charge {
 
     /// Charges exactly `bytes`, whether they fit or not: they are what is held.
     pub(super) fn set(&mut self, bytes: usize) {
-        self.budget.held.fetch_add(bytes, Ordering::Relaxed);
-        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.budget.held.fetch_add(more, Ordering::Relaxed),
+            None => self.budget.held.fetch_sub(self.bytes - bytes, Ordering::Relaxed),
+        };
         self.bytes = bytes;
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Threads {
 struct Teller {
     ended: Sender<Ended>,
     what: Ended,
+    /// Its end is nothing new: whoever started it was told that it could not begin.
+    never_began: bool,
 }
 
 impl Drop for Teller {
@@ -38,7 +40,9 @@ impl Drop for Teller {
         if std::thread::panicking() {
             self.what.error = Some("it panicked; this is a defect, please report it".to_owned());
         }
-        drop(self.ended.send(self.what.clone()));
+        if !self.never_began || self.what.error.is_some() {
+            drop(self.ended.send(self.what.clone()));
+        }
     }
 }
 
@@ -54,13 +58,21 @@ impl Threads {
         name: String,
         body: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> Result<(), StartError> {
+        self.spawn_telling(name, move |_| body())
+    }
+
+    fn spawn_telling(
+        &mut self,
+        name: String,
+        body: impl FnOnce(&mut Teller) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), StartError> {
         let (ended, thread) = (self.ended.clone(), name.clone());
         let handle = Builder::new()
             .name(name)
             .spawn(move || {
                 let what = Ended { thread, id: std::thread::current().id(), error: None };
-                let mut teller = Teller { ended, what };
-                teller.what.error = body().err().map(|error| error.to_string());
+                let mut teller = Teller { ended, what, never_began: false };
+                teller.what.error = body(&mut teller).err().map(|error| error.to_string());
             })
             .map_err(StartError::Thread)?;
         self.handles.push(handle);
@@ -76,12 +88,13 @@ impl Threads {
         body: impl FnOnce(Tool) -> io::Result<()> + Send + 'static,
     ) -> Result<Told, StartError> {
         let (made, ready) = bounded(1);
-        self.spawn(name, move || match make() {
+        self.spawn_telling(name, move |teller| match make() {
             Ok((tool, told)) => {
                 drop(made.send(Ok(told)));
                 body(tool)
             }
             Err(error) => {
+                teller.never_began = true;
                 drop(made.send(Err(error)));
                 Ok(())
             }
@@ -125,5 +138,27 @@ impl Threads {
 pub(super) fn pin(core: usize) {
     if let Err(error) = sys::pin_thread(core) {
         tracing::warn!(core, %error, "this thread could not be pinned to its core");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_could_not_begin_is_told_to_whoever_started_it_alone() {
+        let (tell, ended) = crossbeam_channel::unbounded();
+        let mut threads = Threads::new(tell);
+        let refused = threads.spawn_with(
+            "no".into(),
+            || Err::<((), ()), _>(io::ErrorKind::OutOfMemory.into()),
+            |()| Ok(()),
+        );
+        assert!(matches!(refused, Err(StartError::Ring(_))), "{refused:?}");
+        threads.join();
+        assert!(ended.is_empty());
+        threads.spawn_with("yes".into(), || Ok(((), ())), |()| Ok(())).expect("it begins");
+        threads.join();
+        assert_eq!(ended.try_iter().map(|ended| ended.thread).collect::<Vec<_>>(), ["yes"]);
     }
 }
