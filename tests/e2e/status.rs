@@ -64,7 +64,12 @@ fn status_tells_the_queue_from_the_backlog() {
     let outputs = [http_output("a", backend.addr(), "buffer-size-mb = 2")];
     let relay = Relay::start(&http_listener("in", "", &outputs));
     assert_eq!(relay.client("in").write("db=d", "m f=1 1\nm f=2 2").status(), 204);
-    let (_, body) = ask(&relay, "/status");
+    // The client is answered before the outage is shown.
+    let mut body = serde_json::Value::Null;
+    wait_until("the outage to be seen", || {
+        body = ask(&relay, "/status").1;
+        body["status"]["a"]["backlog"]["since"] != 0
+    });
     let a = &body["status"]["a"];
     assert_eq!(a["queue"], json!({ "lines": 0, "bytes": 0, "bytes-max": 16 << 20 }));
     let (mut backlog, size) = (a["backlog"].clone(), &a["size"]);
