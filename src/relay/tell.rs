@@ -31,17 +31,15 @@ impl Telling {
     pub(super) fn tell(&mut self, registry: &Registry) {
         let now = Instant::now();
         self.teller.tell(&self.notes, now).iter().for_each(log);
-        let backends = registry.backends.list();
-        let is_there = |(relay, name): &(Arc<str>, Arc<str>)| {
-            backends.iter().any(|backend| backend.relay == *relay && backend.name == *name)
-        };
-        self.backends.retain(|key, _| is_there(key));
-        for backend in &backends {
+        // Those that are not listed any more are forgotten.
+        let mut before = std::mem::take(&mut self.backends);
+        for backend in registry.backends.list() {
             let key = (Arc::clone(&backend.relay), Arc::clone(&backend.name));
-            let watched = self.backends.entry(key).or_default();
-            if let Some(change) = watched.look(Counts::of(backend), now) {
-                change.log(backend);
+            let mut watched = before.remove(&key).unwrap_or_default();
+            if let Some(change) = watched.look(Counts::of(&backend), now) {
+                change.log(&backend);
             }
+            self.backends.insert(key, watched);
         }
     }
 
