@@ -143,8 +143,7 @@ fn of(backend: &Backend) -> Value {
             "dropped": dropped(&backend.opaque.dropped),
         },
         "queue": {
-            // The two are read one after the other, and may both change meanwhile.
-            "lines": backend.owed.lines().saturating_sub(backend.owed.backlog_lines()),
+            "lines": backend.owed.queue_lines(),
             "bytes": backend.owed.queue_bytes(),
             "bytes-max": configured.queue_bytes_max,
         },

@@ -30,8 +30,7 @@ fn of(output: &Output, metrics: &Backend) -> Value {
     let mut status = json!({
         "location": output.target.location(),
         "queue": {
-            // The two are read one after the other, and may both change meanwhile.
-            "lines": metrics.owed.lines().saturating_sub(metrics.owed.backlog_lines()),
+            "lines": metrics.owed.queue_lines(),
             "bytes": metrics.owed.queue_bytes(),
             "bytes-max": output.queue_bytes_max,
         },
