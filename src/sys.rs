@@ -6,6 +6,7 @@ mod pages;
 mod ready;
 
 pub use pages::Pages;
+pub(crate) use pages::map;
 pub use ready::ReadyListener;
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};

@@ -2,10 +2,11 @@
 //! name. Used by `ring` alone.
 #![expect(unsafe_code, reason = "the kernel reads the entries and writes the buffers")]
 
+use crate::sys::map;
 use io_uring::types::BufRingEntry;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::munmap;
 use std::io;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Buffers `0..entries`, each either lent to the kernel or being looked at.
@@ -115,12 +116,4 @@ impl Drop for BufferRing {
 
 fn entries_bytes(count: u16) -> usize {
     usize::from(count) * size_of::<BufRingEntry>()
-}
-
-/// Fresh zeroed pages, which cost nothing until they are touched.
-fn map(bytes: usize) -> io::Result<NonNull<u8>> {
-    let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-    // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
-    let memory = unsafe { mmap_anonymous(null_mut(), bytes, access, flags)? };
-    NonNull::new(memory.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }

@@ -34,11 +34,7 @@ impl Pages {
     /// The kernel's, where memory, addresses or mappings are used up.
     pub fn new(bytes: usize) -> io::Result<Self> {
         let capacity = rounded(bytes)?;
-        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-        // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
-        let start = unsafe { mmap_anonymous(null_mut(), capacity, access, flags)? };
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, len: 0, capacity })
+        Ok(Self { start: map(capacity)?, len: 0, capacity })
     }
 
     /// How many bytes there is room for without growing.
@@ -96,6 +92,17 @@ impl Drop for Pages {
         let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.capacity) };
         debug_assert!(unmapped.is_ok(), "it was mapped: {unmapped:?}");
     }
+}
+
+/// Fresh zeroed pages, which cost nothing until they are touched.
+///
+/// # Errors
+/// The kernel's, where memory, addresses or mappings are used up.
+pub(crate) fn map(bytes: usize) -> io::Result<NonNull<u8>> {
+    let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a new mapping at an address that the kernel chooses touches no memory of ours.
+    let memory = unsafe { mmap_anonymous(null_mut(), bytes, access, flags)? };
+    NonNull::new(memory.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
 fn rounded(bytes: usize) -> io::Result<usize> {
