@@ -1,4 +1,4 @@
-//! Numbers of many words: what of `simd` adds and subtracts them. Called by `shape`, whose cursors
+//! Numbers of many words: what of `simd` adds them. Called by `shape`, whose cursors
 //! are bits that carries move.
 //!
 //! The lowest word comes first. What is carried out of the highest is dropped.
@@ -13,16 +13,6 @@ pub(super) fn add<const N: usize>(a: &[u64; N], b: &[u64; N], carry: bool) -> [u
     sums
 }
 
-/// `a - b`.
-#[inline(always)]
-pub(super) fn subtract<const N: usize>(a: &[u64; N], b: &[u64; N]) -> [u64; N] {
-    let (mut rest, mut borrow) = ([0; N], 0);
-    for i in 0..N {
-        borrow = subtract_word(borrow, a[i], b[i], &mut rest[i]);
-    }
-    rest
-}
-
 /// Which words a carry goes into: behind those that give one (`given`, from `first` on), and on
 /// through those that would pass one on (`passing`). All are bits, one for each word.
 #[inline(always)]
@@ -32,7 +22,7 @@ pub(super) fn carried(given: u32, first: bool, passing: u32) -> u32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{_addcarry_u64 as add_word, _subborrow_u64 as subtract_word};
+use std::arch::x86_64::_addcarry_u64 as add_word;
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
@@ -40,14 +30,5 @@ fn add_word(carry: u8, a: u64, b: u64, sum: &mut u64) -> u8 {
     let (first, one) = a.overflowing_add(b);
     let (second, other) = first.overflowing_add(u64::from(carry));
     *sum = second;
-    u8::from(one | other)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline(always)]
-fn subtract_word(borrow: u8, a: u64, b: u64, rest: &mut u64) -> u8 {
-    let (first, one) = a.overflowing_sub(b);
-    let (second, other) = first.overflowing_sub(u64::from(borrow));
-    *rest = second;
     u8::from(one | other)
 }

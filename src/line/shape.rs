@@ -177,6 +177,7 @@ impl<const N: usize> Shape<N> {
 
         let mut key_end = [0; N];
         let mut separator = [0; N];
+        let mut no_separator = [0; N];
         let mut fields_run = [0; N];
         let mut value = [0; N];
         let mut value_run = [0; N];
@@ -184,6 +185,7 @@ impl<const N: usize> Shape<N> {
         for i in 0..N {
             key_end[i] = key[i] & space[i];
             separator[i] = comma[i] | key_end[i];
+            no_separator[i] = !separator[i];
             tags[i] = comma[i] & !key[i] | key_end[i];
             fields_run[i] = !(space[i] ^ key_end[i] | newline[i]);
             value[i] = to_value.of(equals[i] & key[i]);
@@ -192,9 +194,10 @@ impl<const N: usize> Shape<N> {
         // From the key's end to the next space or newline.
         let fields = simd.add(&fields_run, &key_end, false);
         // Separators (commas, and the space before the fields) and equals signs take turns. The
-        // subtraction borrows from each separator on up to the next equals sign: it leaves ones at
-        // all separators, and zeros at all equals signs and behind the fields, only if they do.
-        let keys = simd.subtract(equals, &separator);
+        // subtraction, by adding the complement, borrows from each separator on up to the next
+        // equals sign: it leaves ones at all separators, and zeros at all equals signs and behind
+        // the fields, only if they do.
+        let keys = simd.add(equals, &no_separator, true);
         // `-? digits` of each value.
         let whole = simd.add(&value_run, &value, false);
 

@@ -14,19 +14,9 @@ pub(super) fn masks(block: &[u8; BLOCK]) -> Masks {
     let is = |byte: u8| _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8));
     let from_zero = _mm512_sub_epi8(bytes, _mm512_set1_epi8(b'0' as i8));
     let table = _mm512_broadcast_i32x4(odd_table());
-    Masks {
-        comma: is(b','),
-        equals: is(b'='),
-        space: is(b' '),
-        newline: is(b'\n'),
-        quote: is(b'"'),
-        backslash: is(b'\\'),
-        digit: _mm512_cmplt_epu8_mask(from_zero, _mm512_set1_epi8(10)),
-        dot: is(b'.'),
-        minus: is(b'-'),
-        suffix: is(b'i'),
-        odd: _mm512_cmpeq_epi8_mask(bytes, _mm512_shuffle_epi8(table, bytes)),
-    }
+    let digit = _mm512_cmplt_epu8_mask(from_zero, _mm512_set1_epi8(10));
+    let odd = _mm512_cmpeq_epi8_mask(bytes, _mm512_shuffle_epi8(table, bytes));
+    masks_by!(is, digit, odd)
 }
 
 /// The classes of a byte, as bits. Those that never meet share two for three: odd bytes have both
@@ -198,13 +188,13 @@ fn load_words(words: &[u64; WORDS]) -> __m512i {
     unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
 }
 
-/// Adds `what` to those of eight words that `carried` tells of, and stores them.
+/// Adds one to those of eight words that `carried` tells of, and stores them.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn carry_words(words: &mut [u64; WORDS], carried: u32, what: i64) {
+fn carry_words(words: &mut [u64; WORDS], carried: u32) {
     let [carried, ..] = carried.to_le_bytes();
     let before = load_words(words);
-    let after = _mm512_mask_add_epi64(before, carried, before, _mm512_set1_epi64(what));
+    let after = _mm512_mask_add_epi64(before, carried, before, _mm512_set1_epi64(1));
     // SAFETY: these are the 64 bytes that are written, and the store needs no alignment.
     unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), after) };
 }
@@ -234,36 +224,7 @@ pub(super) fn add<const N: usize>(a: &[u64; N], b: &[u64; N], carry: bool) -> [u
     }
     let carried = long::carried(given, carry, passing);
     for (part, sum) in sums.as_chunks_mut::<WORDS>().0.iter_mut().enumerate() {
-        carry_words(sum, carried >> (WORDS * part), 1);
+        carry_words(sum, carried >> (WORDS * part));
     }
     sums
-}
-
-/// `a - b`, likewise.
-#[target_feature(enable = "avx512f")]
-#[inline]
-pub(super) fn subtract<const N: usize>(a: &[u64; N], b: &[u64; N]) -> [u64; N] {
-    if !N.is_multiple_of(WORDS) {
-        return long::subtract(a, b);
-    }
-    let (mut rest, mut given, mut passing) = ([0; N], 0, 0);
-    let parts = a
-        .as_chunks::<WORDS>()
-        .0
-        .iter()
-        .zip(b.as_chunks::<WORDS>().0)
-        .zip(rest.as_chunks_mut::<WORDS>().0);
-    for (part, ((a, b), rest)) in parts.enumerate() {
-        let (a, b) = (load_words(a), load_words(b));
-        let words = _mm512_sub_epi64(a, b);
-        given |= u32::from(_mm512_cmplt_epu64_mask(a, b)) << (WORDS * part);
-        passing |= u32::from(_mm512_testn_epi64_mask(words, words)) << (WORDS * part);
-        // SAFETY: these are the 64 bytes that are written, and the store needs no alignment.
-        unsafe { _mm512_storeu_si512(rest.as_mut_ptr().cast(), words) };
-    }
-    let carried = long::carried(given, false, passing);
-    for (part, rest) in rest.as_chunks_mut::<WORDS>().0.iter_mut().enumerate() {
-        carry_words(rest, carried >> (WORDS * part), -1);
-    }
-    rest
 }

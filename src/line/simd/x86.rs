@@ -66,12 +66,6 @@ macro_rules! long_avx512 {
             // SAFETY: `self` is proof that the features were detected.
             unsafe { avx512::add(a, b, carry) }
         }
-
-        #[inline(always)]
-        fn subtract<const N: usize>(self, a: &[u64; N], b: &[u64; N]) -> [u64; N] {
-            // SAFETY: `self` is proof that the features were detected.
-            unsafe { avx512::subtract(a, b) }
-        }
     };
 }
 
@@ -175,25 +169,15 @@ fn masks_avx2(block: &[u8; BLOCK]) -> Masks {
         u64::from(low) | u64::from(high) << 32
     };
     let is = |byte: u8| gather(&|bytes| _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(byte as i8)));
-    Masks {
-        comma: is(b','),
-        equals: is(b'='),
-        space: is(b' '),
-        newline: is(b'\n'),
-        quote: is(b'"'),
-        backslash: is(b'\\'),
-        digit: gather(&|bytes| {
-            let from_zero = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0' as i8));
-            _mm256_cmpeq_epi8(_mm256_min_epu8(from_zero, _mm256_set1_epi8(9)), from_zero)
-        }),
-        dot: is(b'.'),
-        minus: is(b'-'),
-        suffix: is(b'i'),
-        odd: gather(&|bytes| {
-            let table = _mm256_broadcastsi128_si256(odd_table());
-            _mm256_cmpeq_epi8(bytes, _mm256_shuffle_epi8(table, bytes))
-        }),
-    }
+    let digit = gather(&|bytes| {
+        let from_zero = _mm256_sub_epi8(bytes, _mm256_set1_epi8(b'0' as i8));
+        _mm256_cmpeq_epi8(_mm256_min_epu8(from_zero, _mm256_set1_epi8(9)), from_zero)
+    });
+    let odd = gather(&|bytes| {
+        let table = _mm256_broadcastsi128_si256(odd_table());
+        _mm256_cmpeq_epi8(bytes, _mm256_shuffle_epi8(table, bytes))
+    });
+    masks_by!(is, digit, odd)
 }
 
 #[target_feature(enable = "sse2")]
@@ -212,20 +196,10 @@ fn masks_sse2(block: &[u8; BLOCK]) -> Masks {
         part(0) | part(1) | part(2) | part(3)
     };
     let is = |byte: u8| gather(&|bytes| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8)));
-    Masks {
-        comma: is(b','),
-        equals: is(b'='),
-        space: is(b' '),
-        newline: is(b'\n'),
-        quote: is(b'"'),
-        backslash: is(b'\\'),
-        digit: gather(&|bytes| {
-            let from_zero = _mm_sub_epi8(bytes, _mm_set1_epi8(b'0' as i8));
-            _mm_cmpeq_epi8(_mm_min_epu8(from_zero, _mm_set1_epi8(9)), from_zero)
-        }),
-        dot: is(b'.'),
-        minus: is(b'-'),
-        suffix: is(b'i'),
-        odd: is(b'"') | is(b'\\') | is(b'#') | is(b'\t') | is(b'\0') | is(b'\r'),
-    }
+    let digit = gather(&|bytes| {
+        let from_zero = _mm_sub_epi8(bytes, _mm_set1_epi8(b'0' as i8));
+        _mm_cmpeq_epi8(_mm_min_epu8(from_zero, _mm_set1_epi8(9)), from_zero)
+    });
+    let odd = is(b'"') | is(b'\\') | is(b'#') | is(b'\t') | is(b'\0') | is(b'\r');
+    masks_by!(is, digit, odd)
 }
