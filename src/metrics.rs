@@ -48,7 +48,7 @@ impl Counter {
     }
 }
 
-/// A running total that many threads write: for rare events only.
+/// A running total that many threads write: for what is counted once a batch, or more rarely.
 #[derive(Debug, Default)]
 pub struct SharedCounter(AtomicU64);
 
@@ -315,19 +315,19 @@ pub struct Backend {
     /// Lines that the output's filter kept from it; not among those taken.
     pub filtered: SharedCounter,
     /// Lines delivered: answered 2xx, or handed to the kernel by UDP.
-    pub delivered: Counter,
+    pub delivered: SharedCounter,
     /// Bytes delivered, as lines with their newlines.
-    pub delivered_bytes: Counter,
+    pub delivered_bytes: SharedCounter,
     /// Lines dropped, by [`Drop`].
     pub dropped: [SharedCounter; Drop::COUNT],
     /// Requests by the class of their answer; the last is "no answer".
     pub requests: [Counter; STATUS_CLASSES + 1],
     /// Datagrams sent.
-    pub datagrams: Counter,
+    pub datagrams: SharedCounter,
     /// Times the kernel reported that nobody listens at the backend's UDP port.
-    pub udp_refused: Counter,
+    pub udp_refused: SharedCounter,
     /// Times a send failed otherwise.
-    pub send_errors: Counter,
+    pub send_errors: SharedCounter,
     /// How long a request took, from its first byte to its answer.
     pub latency: Histogram,
     /// Where it is and what bounds it.
@@ -351,13 +351,13 @@ impl Backend {
             name,
             taken: SharedCounter::default(),
             filtered: SharedCounter::default(),
-            delivered: Counter::default(),
-            delivered_bytes: Counter::default(),
+            delivered: SharedCounter::default(),
+            delivered_bytes: SharedCounter::default(),
             dropped: Default::default(),
             requests: Default::default(),
-            datagrams: Counter::default(),
-            udp_refused: Counter::default(),
-            send_errors: Counter::default(),
+            datagrams: SharedCounter::default(),
+            udp_refused: SharedCounter::default(),
+            send_errors: SharedCounter::default(),
             latency: Histogram::default(),
             configured: Configured::default(),
             owed,

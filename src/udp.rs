@@ -76,6 +76,7 @@ pub struct Intake {
     batches: Batches,
     /// How batches are handed on.
     hand: Hand,
+    hand_when_busy: Hand,
     /// The unit of timestamps.
     precision: Precision,
     /// This worker's share of the listener's `rate-limit-lines`, if there is one.
@@ -128,7 +129,8 @@ impl Worker {
             let Turn { waited, completions, bytes } =
                 self.turn(want, wait, self.intake.idle(wait))?;
             let hand_over = self.gather.turned(waited, completions, bytes);
-            self.intake.hand = if self.gather.is_busy() { Hand::Queue } else { Hand::Direct };
+            self.intake.hand =
+                if self.gather.is_busy() { self.intake.hand_when_busy } else { Hand::Direct };
             if hand_over {
                 self.intake.hand_over();
             }

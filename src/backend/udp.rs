@@ -20,7 +20,7 @@ use connected::{Connected, Tally};
 use pack::{Datagram, Packer};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 /// linux/udp.h: `UDP_MAX_SEGMENTS` of the oldest kernel that is served.
@@ -30,13 +30,15 @@ const SEND_BYTES_MAX: usize = 65_507;
 /// A name that could not be resolved, or an address that could not be used, is tried again after.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// One UDP backend. Its socket is used by one thread at a time: by the sender thread for what was
-/// queued, or by a front directly while nothing is queued. Its counters are written under the lock.
+/// One UDP backend. Its socket is used by the sender thread for what was queued, and by every front
+/// directly while nothing is queued: the kernel takes datagrams of several threads at once, and
+/// each front's own stay in order.
 #[derive(Debug)]
 pub struct Transport {
-    backend: Mutex<Backend>,
-    /// What whoever gets hold of the backend next is to make its target: nobody waits for a thread
-    /// that resolves a name.
+    /// Shared by those that send; had alone by who connects.
+    backend: RwLock<Backend>,
+    /// What the sender thread is to make its target next: nobody waits for a thread that resolves
+    /// a name.
     next: Mutex<Option<UdpTarget>>,
     changed: AtomicBool,
 }
@@ -51,12 +53,15 @@ struct Backend {
     told: bool,
 }
 
+/// Why a lock of the backend is never poisoned.
+const NOBODY_PANICKED: &str = "a sender that panicked has ended the relay";
+
 impl Transport {
     /// A backend that connects when it is first used.
     #[must_use]
     pub fn new(target: UdpTarget, metrics: Arc<metrics::Backend>) -> Self {
         let backend =
-            Mutex::new(Backend { target, metrics, socket: None, tried: None, told: false });
+            RwLock::new(Backend { target, metrics, socket: None, tried: None, told: false });
         Self { backend, next: Mutex::default(), changed: AtomicBool::new(false) }
     }
 
@@ -66,33 +71,42 @@ impl Transport {
         self.changed.store(true, Ordering::Release);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Backend> {
-        let mut backend = self.backend.lock().expect("a sender that panicked has ended the relay");
-        self.change(&mut backend);
-        backend
-    }
-
-    fn change(&self, backend: &mut Backend) {
+    /// The backend for what the fronts may not do: no front sends meanwhile.
+    fn lock(&self) -> RwLockWriteGuard<'_, Backend> {
+        let mut backend = self.backend.write().expect(NOBODY_PANICKED);
         // Looked at before it is written to: it changes once a week, and this is asked per batch.
-        if self.changed.load(Ordering::Relaxed) && self.changed.swap(false, Ordering::Acquire) {
+        if self.is_changed() && self.changed.swap(false, Ordering::Acquire) {
             let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
             next.into_iter().for_each(|target| backend.retarget(target));
         }
+        backend
     }
 
-    /// Connects anew if the address has changed, before there is something to send.
-    fn follow(&self, pulse: &Pulse) {
-        if self.changed.load(Ordering::Relaxed) {
-            // The system's resolver may take its time.
-            pulse.away(|| self.lock().connect());
+    /// The backend for sending, connected if that can be had.
+    fn connected(&self, pulse: &Pulse) -> RwLockReadGuard<'_, Backend> {
+        let read = || self.backend.read().expect(NOBODY_PANICKED);
+        let backend = read();
+        if !self.is_changed() && !backend.wants_socket() {
+            return backend;
         }
+        drop(backend);
+        // The system's resolver may take its time.
+        pulse.away(|| self.lock().connect());
+        read()
+    }
+
+    fn is_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
     }
 }
 
 impl Direct for Transport {
     fn try_send(&self, write: &Write) -> bool {
-        let Ok(mut backend) = self.backend.try_lock() else { return false };
-        self.change(&mut backend);
+        // Held by who connects, or about to be: the sender thread sees to what is queued then.
+        if self.is_changed() {
+            return false;
+        }
+        let Ok(backend) = self.backend.try_read() else { return false };
         let writable = backend.socket.as_ref().is_some_and(Connected::is_writable);
         if writable {
             backend.send(write);
@@ -104,22 +118,19 @@ impl Direct for Transport {
 /// Sends everything that comes through `queue` until the fronts are gone, or until the drain
 /// deadline: what is left then is dropped and counted. The body of a thread `out-<backend>`.
 pub fn run(queue: &Receiver<Write>, transport: &Transport, stop: &Stop, pulse: &Pulse) {
-    // The system's resolver may take its time.
-    pulse.away(|| transport.lock().connect());
+    drop(transport.connected(pulse));
     let woken = || {
         pulse.beat();
-        transport.follow(pulse);
+        // A new address is connected to before there is something to send.
+        drop(transport.connected(pulse));
     };
     while let Some(write) = queue.pop_or(woken) {
         pulse.beat();
-        let mut backend = transport.lock();
         if stop.deadline().is_some_and(|deadline| Instant::now() > deadline) {
+            let backend = transport.backend.read().expect(NOBODY_PANICKED);
             backend.metrics.drop_lines(Drop::Shutdown, write.lines());
         } else {
-            if backend.wants_socket() {
-                pulse.away(|| backend.connect());
-            }
-            backend.send(&write);
+            transport.connected(pulse).send(&write);
         }
         queue.owed().settle(write.bytes(), write.lines());
     }
@@ -134,8 +145,8 @@ pub fn layout(mtu: NonZeroUsize) -> Segments {
 
 impl Backend {
     /// Sends one batch and counts what became of its lines.
-    fn send(&mut self, write: &Write) {
-        let Some(connected) = &mut self.socket else {
+    fn send(&self, write: &Write) {
+        let Some(connected) = &self.socket else {
             return self.metrics.drop_lines(Drop::Unavailable, write.lines());
         };
         let mut tally = Tally::default();
@@ -182,7 +193,7 @@ impl Backend {
 
     /// Whether it is time for a new socket.
     fn wants_socket(&self) -> bool {
-        let works = self.socket.as_ref().is_some_and(|connected| !connected.broken);
+        let works = self.socket.as_ref().is_some_and(|connected| !connected.is_broken());
         !works && self.tried.is_none_or(|tried| tried.elapsed() >= RETRY)
     }
 
@@ -241,7 +252,9 @@ mod tests {
         let write = Write { batch, destination: Arc::default(), client: None };
 
         transport.lock().connect();
-        assert!(transport.try_send(&write));
+        let front = transport.backend.read().expect("nobody panicked");
+        assert!(transport.try_send(&write), "another front that sends is no hindrance");
+        drop(front);
         // As when the address that it sends from was taken off the host: every send fails.
         let broken = transport
             .lock()

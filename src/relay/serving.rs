@@ -5,9 +5,9 @@ use super::BATCH_BYTES;
 use super::output::Running;
 use crate::backend;
 use crate::config::{self, HttpListener, Rate, Target, UdpListener};
-use crate::fanout::Fanout;
+use crate::fanout::{Fanout, Hand};
 use crate::rate_limit::RateLimit;
-use crate::{http, udp};
+use crate::{http, sys, udp};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +22,7 @@ pub(super) fn of_udp(
         fanout: fanout(outputs),
         precision: listener.precision,
         batch_wait: listener.batch_wait,
+        hand_when_busy: hand_when_busy(listener.workers),
         line_limit,
         batches: batches(&listener.outputs),
     })
@@ -35,6 +36,12 @@ pub(super) fn of_http(
 ) -> Arc<http::Serving> {
     let config = Arc::new(listener.clone());
     Arc::new(http::Serving { config, fanout: fanout(outputs), shared })
+}
+
+/// A thread of a backend takes work off a busy worker only where it has a core to run on: where
+/// each core has its worker, sending by itself is cheaper.
+fn hand_when_busy(workers: usize) -> Hand {
+    if sys::cores() > workers { Hand::Queue } else { Hand::Direct }
 }
 
 /// A full bucket.

@@ -27,6 +27,8 @@ pub struct Serving {
     pub precision: Precision,
     /// How long a busy worker lets datagrams gather.
     pub batch_wait: Duration,
+    /// How a worker that can hardly keep up hands batches on.
+    pub hand_when_busy: Hand,
     /// `rate-limit-lines`, if there is one.
     pub line_limit: Option<Arc<RateLimit>>,
     /// How batches are laid out.
@@ -65,6 +67,7 @@ impl Intake {
             builder: serving.batches.builder(),
             batches: serving.batches,
             hand: Hand::Direct,
+            hand_when_busy: serving.hand_when_busy,
             precision: serving.precision,
             line_limit: serving.line_limit.clone().map(Share::new),
             metrics,
@@ -79,6 +82,7 @@ impl Intake {
         self.hand_over();
         self.fanout.wake();
         self.fanout = serving.fanout.clone();
+        self.hand_when_busy = serving.hand_when_busy;
         self.precision = serving.precision;
         if self.batches != serving.batches {
             self.batches = serving.batches;
@@ -102,6 +106,7 @@ pub(super) mod tests {
             fanout: Fanout::new(Vec::new()),
             precision: Precision::Nanosecond,
             batch_wait: Duration::ZERO,
+            hand_when_busy: Hand::Queue,
             line_limit: None,
             batches: Batches { layout: None, bytes: 1024 },
         }

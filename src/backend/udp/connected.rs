@@ -1,6 +1,6 @@
 //! A connected socket to one backend, and its system calls: datagrams alone, or in segments.
 //!
-//! Called by `backend::udp`, by one thread at a time. Says what became of each line; counts
+//! Called by `backend::udp`, by several threads at a time. Says what became of each line; counts
 //! datagrams and what failed.
 
 use super::pack::Datagram;
@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use socket2::{MsgHdr, SockRef};
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// No send may outlast this: the socket's buffer empties as fast as the network card.
@@ -27,9 +28,9 @@ static PADDING: [u8; SEND_BYTES_MAX] = [b'\n'; SEND_BYTES_MAX];
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) socket: UdpSocket,
-    has_gso: bool,
+    has_gso: AtomicBool,
     /// A send failed for what a new socket may mend: the host's address or route has changed.
-    pub(super) broken: bool,
+    broken: AtomicBool,
 }
 
 /// What became of the lines of one batch.
@@ -59,15 +60,24 @@ impl Connected {
         socket.connect(address)?;
         socket.set_write_timeout(Some(SEND_TIMEOUT))?;
         SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES)?;
-        let has_gso = sys::has_gso(&socket);
-        Ok(Self { socket, has_gso, broken: false })
+        let has_gso = AtomicBool::new(sys::has_gso(&socket));
+        Ok(Self { socket, has_gso, broken: AtomicBool::new(false) })
+    }
+
+    /// Whether it takes a new socket to go on.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    fn has_gso(&self) -> bool {
+        self.has_gso.load(Ordering::Relaxed)
     }
 
     /// Whether at least half of the send buffer is free (net/sock.h, `sock_writeable`): then it
     /// takes one batch without blocking, for a batch is smaller than half of the smallest buffer
     /// that the kernel's defaults grant. What is broken is for the sender thread to mend.
     pub(super) fn is_writable(&self) -> bool {
-        if self.broken {
+        if self.is_broken() {
             return false;
         }
         let mut poll = [PollFd::new(&self.socket, PollFlags::OUT)];
@@ -86,7 +96,7 @@ impl Connected {
         metrics: &metrics::Backend,
     ) -> bool {
         let segments = batch.bytes().len().div_ceil(mtu);
-        let fits = segments == 1 || self.has_gso && segments <= SEGMENTS_MAX;
+        let fits = segments == 1 || self.has_gso() && segments <= SEGMENTS_MAX;
         let slices = [IoSlice::new(batch.bytes())];
         let sent = fits && self.send_slices(&slices, segments, mtu, metrics).is_ok();
         if sent {
@@ -97,18 +107,18 @@ impl Connected {
 
     /// Sends the datagrams of `run`, all in one call where the kernel can.
     pub(super) fn send_run(
-        &mut self,
+        &self,
         bytes: &[u8],
         run: &[Datagram],
         metrics: &metrics::Backend,
         tally: &mut Tally,
     ) {
-        if self.has_gso && run.len() > 1 {
+        if self.has_gso() && run.len() > 1 {
             match self.send_segments(bytes, run, metrics) {
                 Ok(()) => return tally.deliver(run, metrics),
                 Err(error) if is_segmentation_failure(&error) => {
                     tracing::info!(%error, "no segmented sends on this route: one call a datagram");
-                    self.has_gso = false;
+                    self.has_gso.store(false, Ordering::Relaxed);
                 }
                 Err(error) => {
                     self.failed(&error, metrics);
@@ -128,14 +138,16 @@ impl Connected {
         }
     }
 
-    fn failed(&mut self, error: &io::Error, metrics: &metrics::Backend) {
+    fn failed(&self, error: &io::Error, metrics: &metrics::Backend) {
         metrics.send_errors.add(1);
         // Nobody listens there, or no memory is left at the moment: that is not the socket's.
         let passing = matches!(
             error.raw_os_error(),
             Some(libc::ECONNREFUSED | libc::EAGAIN | libc::EINTR | libc::ENOBUFS | libc::ENOMEM)
         );
-        self.broken |= !passing;
+        if !passing {
+            self.broken.store(true, Ordering::Relaxed);
+        }
     }
 
     /// One system call: `run` as segments of one size, the shorter ones padded with newlines.
