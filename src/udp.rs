@@ -22,7 +22,7 @@ use crate::stop::Stop;
 use crate::sys;
 use crate::timestamp::{Precision, Stamper};
 use crossbeam_utils::CachePadded;
-use gather::Gather;
+use gather::{Gather, Turn};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +45,8 @@ pub struct Worker {
     ring: ReceiveRing,
     intake: Intake,
     gather: Gather,
+    /// When the last wait ended.
+    woken: Instant,
     serving: watch::Receiver<Arc<Serving>>,
     stop: Stop,
     pulse: Pulse,
@@ -60,11 +62,11 @@ pub enum Ending {
     Leave,
 }
 
-/// What one turn of the loop brought.
-struct Turn {
-    waited: Duration,
-    completions: usize,
-    bytes: usize,
+/// What the kernel counts against a socket's buffer: twice what was asked for (socket(7)). Where
+/// that cannot be known, nothing gathers.
+#[must_use]
+pub fn room_bytes(ring: &ReceiveRing) -> usize {
+    2 * sys::read_buffer(ring.socket()).unwrap_or_default()
 }
 
 /// The path of a payload from the ring to the queues.
@@ -103,8 +105,9 @@ impl Worker {
         ending: Ending,
     ) -> Self {
         let batch_wait = serving.borrow_and_update().batch_wait;
-        let gather = Gather::new(batch_wait, WANT_MAX);
-        Self { ring, intake, gather, serving, stop, pulse, ending }
+        let gather = Gather::new(batch_wait, WANT_MAX, room_bytes(&ring));
+        let woken = Instant::now();
+        Self { ring, intake, gather, woken, serving, stop, pulse, ending }
     }
 
     /// Receives until told to stop; then takes what is its own already, and ends.
@@ -126,16 +129,15 @@ impl Worker {
         while !self.stop.requested() {
             self.pulse.beat();
             let (want, wait) = (self.gather.want(), self.gather.wait());
-            let Turn { waited, completions, bytes } =
-                self.turn(want, wait, self.intake.idle(wait))?;
-            let hand_over = self.gather.turned(waited, completions, bytes);
+            let turn = self.turn(want, wait, self.intake.idle(wait))?;
+            let hand_over = self.gather.turned(&turn);
             self.intake.hand =
                 if self.gather.is_busy() { self.intake.hand_when_busy } else { Hand::Direct };
             if hand_over {
                 self.intake.hand_over();
             }
             self.intake.fanout.wake();
-            if completions == 0 {
+            if turn.completions == 0 {
                 self.intake.count_kernel_drops(sys::kernel_drops(self.ring.as_fd())?);
             }
         }
@@ -159,13 +161,16 @@ impl Worker {
         let before = self.intake.metrics.bytes.get();
         let started = Instant::now();
         self.ring.wait(want, wait, idle)?;
-        let waited = started.elapsed();
+        let woken = Instant::now();
+        let (waited, since) = (woken - started, woken - self.woken);
+        self.woken = woken;
         // Here, so that what comes after a change is never treated as before it.
         self.renew();
         let Self { ring, intake, .. } = self;
         let completions = ring.drain(2 * want, |event| intake.take(event));
         let bytes = self.intake.metrics.bytes.get() - before;
-        Ok(Turn { waited, completions, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) })
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Ok(Turn { waited, since, completions, bytes })
     }
 
     /// Shuts the socket for new datagrams, and takes those that the kernel has queued already.

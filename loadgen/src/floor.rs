@@ -13,12 +13,12 @@ use packing::Packing;
 use ringrelay::ring::{Event, ReceiveRing, Received, cmsg};
 use ringrelay::segment::datagrams;
 use ringrelay::sys;
-use ringrelay::udp::RECEIVE_BUFFERS;
-use ringrelay::udp::gather::Gather;
+use ringrelay::udp::gather::{Gather, Turn};
+use ringrelay::udp::{RECEIVE_BUFFERS, room_bytes};
 use socket2::{MsgHdr, SockRef};
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// As the relay's `batch-wait-us` by default.
 pub const BATCH_WAIT_US: u32 = 2_000;
@@ -66,10 +66,13 @@ pub fn run(plan: &Plan) -> Result<Forwarded> {
     // As the relay pins its workers; where that is forbidden, both run unpinned.
     sys::pin_thread(0).ok();
     let mut ring = ReceiveRing::new(socket, RECEIVE_BUFFERS).context("no io_uring ring")?;
-    let mut gather = Gather::new(plan.batch_wait, WANT_MAX);
+    let mut gather = Gather::new(plan.batch_wait, WANT_MAX, room_bytes(&ring));
+    let mut woken = Instant::now();
     while !interrupt.came() {
         let want = gather.want();
         ring.wait(want, gather.wait(), IDLE).context("waiting for datagrams")?;
+        let since = woken.elapsed();
+        woken += since;
         let mut bytes = 0;
         let mut failure = None;
         let completions = ring.drain(2 * want, |event| match event {
@@ -81,7 +84,8 @@ pub fn run(plan: &Plan) -> Result<Forwarded> {
             Event::Failed(error) => failure = Some(error),
         });
         // How long it waited decides who sends in the relay; here there is nobody else.
-        if gather.turned(gather.wait(), completions, bytes) {
+        let turn = Turn { waited: gather.wait(), since, completions, bytes };
+        if gather.turned(&turn) {
             forwarder.flush();
         }
         failure.map_or(Ok(()), Err).context("receiving")?;
