@@ -65,5 +65,6 @@ for figure in cpu loss; do
     "$bin/loadgen" plot --figure "$figure" --svg "$images/$figure.svg" "$out/plots.json" || exit 2
     echo "drawn: $images/$figure.svg"
 done
+forget_paths
 echo "$SECONDS s in all; figures kept in $out"
 exit "$result"

@@ -386,8 +386,7 @@ echo "|---|---|---|---|" | tee -a "$out/table.md"
 for row in "${rows[@]}"; do
     "row_${row//-/_}"
 done
-# Where programs lie on this machine is of no use to others.
-sed -i -E 's|("path": ")[^"]*/|\1|' "$out"/*.json
+forget_paths
 echo
 echo "$rounds rounds of $window, in turns; $SECONDS s in all; kept in $out"
 exit "$result"
