@@ -334,7 +334,7 @@ row_workers() {
             done
         done
         say "UDP, GSO, $lines a datagram, workers 1 to 2 on as many cores, no sender beside them" \
-            "1.8 times the lines/s" "$(jq -rn -L perf \
+            "1.8 times the lines/s in the time that both are busy" "$(jq -rn -L perf \
                 --slurpfile one <(cat "$out/workers-$lines-1"-*.json) \
                 --slurpfile two <(cat "$out/workers-$lines-2"-*.json) 'include "table";
                 def rate: [.[].lines_per_second] | median | grouped;

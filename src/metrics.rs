@@ -1,4 +1,4 @@
-//! Counters of every front and every backend: written by one thread each, read by anybody.
+//! Counters of every front and every backend, read by anybody.
 //!
 //! A [`Counter`] has a single writer, so counting is a load and a store, no locked instruction;
 //! each thread's counters sit on cache lines of their own. `text` puts a [`Registry`] into
@@ -302,8 +302,8 @@ impl Drop {
     }
 }
 
-/// What is counted of one backend: by its sender thread, but for `taken` and drops at the queue,
-/// which the fronts count.
+/// What is counted of one backend: by its sender thread, and by the fronts what they push to its
+/// queue or send past it.
 #[derive(Debug)]
 pub struct Backend {
     /// The listener's `name`.

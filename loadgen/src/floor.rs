@@ -70,7 +70,9 @@ pub fn run(plan: &Plan) -> Result<Forwarded> {
     let mut woken = Instant::now();
     while !interrupt.came() {
         let want = gather.want();
+        let started = Instant::now();
         ring.wait(want, gather.wait(), IDLE).context("waiting for datagrams")?;
+        let waited = started.elapsed();
         let since = woken.elapsed();
         woken += since;
         let mut bytes = 0;
@@ -83,8 +85,7 @@ pub fn run(plan: &Plan) -> Result<Forwarded> {
             Event::BuffersExhausted => {}
             Event::Failed(error) => failure = Some(error),
         });
-        // How long it waited decides who sends in the relay; here there is nobody else.
-        let turn = Turn { waited: gather.wait(), since, completions, bytes };
+        let turn = Turn { waited, since, completions, bytes };
         if gather.turned(&turn) {
             forwarder.flush();
         }

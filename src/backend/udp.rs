@@ -16,8 +16,9 @@ use crate::queue::{Receiver, Weigh};
 use crate::stop::Stop;
 use crate::sys;
 use crate::write::Write;
-use connected::{Connected, Tally};
+use connected::{Connected, Tally, Whole};
 use pack::{Datagram, Packer};
+use rustix::net::SendFlags;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -41,6 +42,8 @@ pub struct Transport {
     /// a name.
     next: Mutex<Option<UdpTarget>>,
     changed: AtomicBool,
+    /// Held by the front that sends what takes several calls.
+    packing: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -62,7 +65,12 @@ impl Transport {
     pub fn new(target: UdpTarget, metrics: Arc<metrics::Backend>) -> Self {
         let backend =
             RwLock::new(Backend { target, metrics, socket: None, tried: None, told: false });
-        Self { backend, next: Mutex::default(), changed: AtomicBool::new(false) }
+        Self {
+            backend,
+            next: Mutex::default(),
+            changed: AtomicBool::new(false),
+            packing: Mutex::default(),
+        }
     }
 
     /// From now on sends to `target`, also what is queued already.
@@ -74,8 +82,7 @@ impl Transport {
     /// The backend for what the fronts may not do: no front sends meanwhile.
     fn lock(&self) -> RwLockWriteGuard<'_, Backend> {
         let mut backend = self.backend.write().expect(NOBODY_PANICKED);
-        // Looked at before it is written to: it changes once a week, and this is asked per batch.
-        if self.is_changed() && self.changed.swap(false, Ordering::Acquire) {
+        if self.changed.swap(false, Ordering::Acquire) {
             let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
             next.into_iter().for_each(|target| backend.retarget(target));
         }
@@ -107,9 +114,19 @@ impl Direct for Transport {
             return false;
         }
         let Ok(backend) = self.backend.try_read() else { return false };
-        let writable = backend.socket.as_ref().is_some_and(Connected::is_writable);
+        let Some(connected) = backend.socket.as_ref().filter(|it| !it.is_broken()) else {
+            return false;
+        };
+        match backend.send_whole(connected, write, SendFlags::DONTWAIT) {
+            Whole::Sent => return true,
+            Whole::Full => return false,
+            Whole::Unfit => {}
+        }
+        // Many sends, of which none may wait: what is seen to be free must not be another's too.
+        let Ok(_alone) = self.packing.try_lock() else { return false };
+        let writable = connected.is_writable();
         if writable {
-            backend.send(write);
+            backend.send_packed(connected, write);
         }
         writable
     }
@@ -149,14 +166,29 @@ impl Backend {
         let Some(connected) = &self.socket else {
             return self.metrics.drop_lines(Drop::Unavailable, write.lines());
         };
+        if self.send_whole(connected, write, SendFlags::empty()) != Whole::Sent {
+            self.send_packed(connected, write);
+        }
+    }
+
+    /// In one call, if it is laid out for that; counts nothing if it is not sent.
+    fn send_whole(&self, connected: &Connected, write: &Write, flags: SendFlags) -> Whole {
+        let mtu = self.target.mtu;
+        if write.batch.segment().is_none_or(|bytes| bytes.get() != mtu) {
+            return Whole::Unfit;
+        }
+        let sent = connected.send_laid_out(&write.batch, mtu, &self.metrics, flags);
+        if sent == Whole::Sent {
+            let bytes = write.batch.bytes().len() as u64;
+            self.count(&Tally { delivered: write.lines(), bytes, ..Tally::default() });
+        }
+        sent
+    }
+
+    /// Datagram by datagram, as many in one call as there can be.
+    fn send_packed(&self, connected: &Connected, write: &Write) {
         let mut tally = Tally::default();
         let bytes = write.batch.bytes();
-        let laid_out = write.batch.segment().is_some_and(|bytes| bytes.get() == self.target.mtu);
-        if laid_out && connected.send_laid_out(&write.batch, self.target.mtu, &self.metrics) {
-            tally.delivered = write.lines();
-            tally.bytes = bytes.len() as u64;
-            return self.count(&tally);
-        }
         let mut packer = Packer::new(write.batch.ends(), self.target.mtu);
         let mut run = [Datagram::default(); SEGMENTS_MAX];
         loop {

@@ -15,12 +15,11 @@ const TURN_BYTES: usize = 384 << 10;
 const BUSY_WAIT: Duration = Duration::from_micros(20);
 /// What a datagram takes of the socket's buffer beside its payload: net/core/sock.c counts whole
 /// allocations, and those of the network card's driver may be twice as large as the payload.
+/// Datagrams that came joined are taken for one, as loopback delivers them.
 const DATAGRAM_BYTES: usize = 1024;
 /// So much of the socket's buffer may be full when a wait ends, if datagrams come as they did
 /// before: the rest is for bursts.
 const ROOM_SHARE: usize = 4;
-/// A worker that was idle for longer starts anew.
-const SINCE_MAX: Duration = Duration::from_secs(1);
 /// A partial batch is handed over after this many full turns, whatever they brought.
 const FULL_TURNS_MAX: u32 = 4;
 
@@ -91,7 +90,13 @@ impl Gather {
         let full = completions >= self.want;
         self.busy = full && waited < BUSY_WAIT;
         self.full_turns = if full { self.full_turns % FULL_TURNS_MAX + 1 } else { 0 };
-        let wait = if completions > 1 { self.wait * 2 } else { self.wait / 2 };
+        // The pace of before a pause says nothing of what comes after it.
+        let paused = waited > self.wait_max * 2;
+        let wait = match completions {
+            _ if paused => WAIT_MIN,
+            0 | 1 => self.wait / 2,
+            _ => self.wait * 2,
+        };
         let room = self.time_to_fill(since, completions, bytes);
         self.wait = wait.min(room).max(WAIT_MIN).min(self.wait_max);
         if let Some(mean) = bytes.checked_div(completions) {
@@ -106,7 +111,7 @@ impl Gather {
         let held = completions * DATAGRAM_BYTES + 2 * bytes;
         let until = |wanted: usize, came: usize| wanted as f64 / came.max(1) as f64;
         let share = until(self.room_bytes / ROOM_SHARE, held).min(until(TURN_BYTES, bytes));
-        since.min(SINCE_MAX).mul_f64(share)
+        since.mul_f64(share)
     }
 }
 
@@ -133,6 +138,17 @@ mod tests {
         for _ in 0..10 {
             gather.turned(&turn(SLEPT, 1, 100));
         }
+        assert_eq!(gather.wait(), WAIT_MIN);
+    }
+
+    #[test]
+    fn starts_anew_after_a_pause() {
+        let mut gather = Gather::new(MAX, 64, ROOM);
+        for _ in 0..10 {
+            gather.turned(&turn(SLEPT, 9, 900));
+        }
+        assert_eq!(gather.wait(), MAX);
+        gather.turned(&turn(MAX * 3, 9, 900));
         assert_eq!(gather.wait(), WAIT_MIN);
     }
 
@@ -168,8 +184,8 @@ mod tests {
 
     #[test]
     fn waits_no_longer_than_the_buffer_has_room_for() {
-        // The kernel's default: with a thousand small datagrams a millisecond, a quarter of it is
-        // full after 40 us.
+        // The kernel's default: with a hundred small datagrams a millisecond, a quarter of it is
+        // full after 435 us.
         let mut gather = Gather::new(MAX, 64, 212_992);
         for _ in 0..10 {
             gather.turned(&turn(SLEPT, 100, 10_000));

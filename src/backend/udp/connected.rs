@@ -10,6 +10,7 @@ use crate::metrics;
 use crate::ring::cmsg;
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::SendFlags;
 use socket2::{MsgHdr, SockRef};
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
@@ -21,6 +22,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a send may leave in the kernel's hands.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
 
+/// How many reports of earlier datagrams one send may meet.
+const REFUSALS_MAX: usize = 16;
+
 /// Fills up datagrams of one GSO send that are shorter than their siblings: line protocol allows
 /// empty lines.
 static PADDING: [u8; SEND_BYTES_MAX] = [b'\n'; SEND_BYTES_MAX];
@@ -31,6 +35,16 @@ pub(super) struct Connected {
     has_gso: AtomicBool,
     /// A send failed for what a new socket may mend: the host's address or route has changed.
     broken: AtomicBool,
+}
+
+/// What became of a batch that was to leave in one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whole {
+    Sent,
+    /// The socket's buffer has no room for it at the moment.
+    Full,
+    /// It cannot leave like this.
+    Unfit,
 }
 
 /// What became of the lines of one batch.
@@ -75,34 +89,36 @@ impl Connected {
 
     /// Whether at least half of the send buffer is free (net/sock.h, `sock_writeable`): then it
     /// takes one batch without blocking, for a batch is smaller than half of the smallest buffer
-    /// that the kernel's defaults grant. What is broken is for the sender thread to mend.
+    /// that the kernel's defaults grant.
     pub(super) fn is_writable(&self) -> bool {
-        if self.is_broken() {
-            return false;
-        }
         let mut poll = [PollFd::new(&self.socket, PollFlags::OUT)];
         let now = Timespec::default();
         matches!(rustix::event::poll(&mut poll, Some(&now)), Ok(1))
             && poll[0].revents().contains(PollFlags::OUT)
     }
 
-    /// Sends a batch that is laid out in segments of the `mtu` as it lies, in one call. Answers
-    /// whether the kernel took it; if not, the batch is sent datagram by datagram, and each failure
-    /// has its count.
+    /// Sends a batch that is laid out in segments of the `mtu` as it lies, in one call. One that is
+    /// unfit is to be sent datagram by datagram, and each failure has its count.
     pub(super) fn send_laid_out(
         &self,
         batch: &Batch,
         mtu: usize,
         metrics: &metrics::Backend,
-    ) -> bool {
+        flags: SendFlags,
+    ) -> Whole {
         let segments = batch.bytes().len().div_ceil(mtu);
-        let fits = segments == 1 || self.has_gso() && segments <= SEGMENTS_MAX;
-        let slices = [IoSlice::new(batch.bytes())];
-        let sent = fits && self.send_slices(&slices, segments, mtu, metrics).is_ok();
-        if sent {
-            metrics.datagrams.add(segments as u64);
+        if segments > 1 && (!self.has_gso() || segments > SEGMENTS_MAX) {
+            return Whole::Unfit;
         }
-        sent
+        let slices = [IoSlice::new(batch.bytes())];
+        match self.send_slices(&slices, segments, mtu, metrics, flags) {
+            Ok(()) => {
+                metrics.datagrams.add(segments as u64);
+                Whole::Sent
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Whole::Full,
+            Err(_) => Whole::Unfit,
+        }
     }
 
     /// Sends the datagrams of `run`, all in one call where the kernel can.
@@ -117,8 +133,9 @@ impl Connected {
             match self.send_segments(bytes, run, metrics) {
                 Ok(()) => return tally.deliver(run, metrics),
                 Err(error) if is_segmentation_failure(&error) => {
-                    tracing::info!(%error, "no segmented sends on this route: one call a datagram");
-                    self.has_gso.store(false, Ordering::Relaxed);
+                    if self.has_gso.swap(false, Ordering::Relaxed) {
+                        tracing::info!(%error, "no segmented sends here: one call a datagram");
+                    }
                 }
                 Err(error) => {
                     self.failed(&error, metrics);
@@ -169,7 +186,7 @@ impl Connected {
                 count += 1;
             }
         }
-        self.send_slices(&slices[..count], run.len(), segment, metrics)
+        self.send_slices(&slices[..count], run.len(), segment, metrics, SendFlags::empty())
     }
 
     /// One system call: `slices` are `segments` datagrams of `bytes` each, the last maybe shorter.
@@ -179,6 +196,7 @@ impl Connected {
         segments: usize,
         bytes: usize,
         metrics: &metrics::Backend,
+        flags: SendFlags,
     ) -> io::Result<()> {
         let control = cmsg::gso_segment(u16::try_from(bytes).unwrap_or(u16::MAX));
         let mut message = MsgHdr::new().with_buffers(slices);
@@ -186,14 +204,20 @@ impl Connected {
             message = message.with_control(&control);
         }
         let socket = SockRef::from(&self.socket);
-        match socket.sendmsg(&message, 0) {
-            // The kernel reports the fate of an earlier datagram and has not sent this one.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                metrics.udp_refused.add(1);
-                socket.sendmsg(&message, 0).map(drop)
+        let send = || socket.sendmsg(&message, flags.bits().cast_signed()).map(drop);
+        let mut sent = send();
+        // The kernel reports the fate of an earlier datagram, maybe of another thread's, and has
+        // not sent this one.
+        for _ in 0..REFUSALS_MAX {
+            match &sent {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    metrics.udp_refused.add(1);
+                    sent = send();
+                }
+                _ => break,
             }
-            result => result.map(drop),
         }
+        sent
     }
 }
 
