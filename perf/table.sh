@@ -323,14 +323,13 @@ drain() {
 # spreads the sources by chance, so one worker ends before the other: what counts is the work done
 # in the time that both cores had.
 row_workers() {
-    local round workers lines count
+    local round workers lines
     for lines in 1 10; do
-        count=12000000
         rm -f "$out/workers-$lines"-*.json
         for ((round = 1; round <= rounds; round++)); do
             for workers in 1 2; do
                 drain "workers-$lines-$workers-$round" --workers "$workers" --cores "$workers" \
-                    --sources 96 --gso --lines-per-write "$lines" --lines "$count" || return
+                    --sources 96 --gso --lines-per-write "$lines" --lines 12000000 || return
             done
         done
         say "UDP, GSO, $lines a datagram, workers 1 to 2 on as many cores, no sender beside them" \

@@ -89,17 +89,16 @@ impl Transport {
         backend
     }
 
-    /// The backend for sending, connected if that can be had.
-    fn connected(&self, pulse: &Pulse) -> RwLockReadGuard<'_, Backend> {
-        let read = || self.backend.read().expect(NOBODY_PANICKED);
-        let backend = read();
-        if !self.is_changed() && !backend.wants_socket() {
-            return backend;
+    fn read(&self) -> RwLockReadGuard<'_, Backend> {
+        self.backend.read().expect(NOBODY_PANICKED)
+    }
+
+    /// Connects if that is due: first of all, to a new address, or again.
+    fn follow(&self, pulse: &Pulse) {
+        if self.is_changed() || self.read().wants_socket() {
+            // The system's resolver may take its time.
+            pulse.away(|| self.lock().connect());
         }
-        drop(backend);
-        // The system's resolver may take its time.
-        pulse.away(|| self.lock().connect());
-        read()
     }
 
     fn is_changed(&self) -> bool {
@@ -135,19 +134,19 @@ impl Direct for Transport {
 /// Sends everything that comes through `queue` until the fronts are gone, or until the drain
 /// deadline: what is left then is dropped and counted. The body of a thread `out-<backend>`.
 pub fn run(queue: &Receiver<Write>, transport: &Transport, stop: &Stop, pulse: &Pulse) {
-    drop(transport.connected(pulse));
+    transport.follow(pulse);
     let woken = || {
         pulse.beat();
         // A new address is connected to before there is something to send.
-        drop(transport.connected(pulse));
+        transport.follow(pulse);
     };
     while let Some(write) = queue.pop_or(woken) {
         pulse.beat();
         if stop.deadline().is_some_and(|deadline| Instant::now() > deadline) {
-            let backend = transport.backend.read().expect(NOBODY_PANICKED);
-            backend.metrics.drop_lines(Drop::Shutdown, write.lines());
+            transport.read().metrics.drop_lines(Drop::Shutdown, write.lines());
         } else {
-            transport.connected(pulse).send(&write);
+            transport.follow(pulse);
+            transport.read().send(&write);
         }
         queue.owed().settle(write.bytes(), write.lines());
     }
@@ -284,7 +283,7 @@ mod tests {
         let write = Write { batch, destination: Arc::default(), client: None };
 
         transport.lock().connect();
-        let front = transport.backend.read().expect("nobody panicked");
+        let front = transport.read();
         assert!(transport.try_send(&write), "another front that sends is no hindrance");
         drop(front);
         // As when the address that it sends from was taken off the host: every send fails.

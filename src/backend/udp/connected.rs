@@ -21,7 +21,6 @@ use std::time::Duration;
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a send may leave in the kernel's hands.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
-
 /// How many reports of earlier datagrams one send may meet.
 const REFUSALS_MAX: usize = 16;
 
@@ -204,20 +203,21 @@ impl Connected {
             message = message.with_control(&control);
         }
         let socket = SockRef::from(&self.socket);
-        let send = || socket.sendmsg(&message, flags.bits().cast_signed()).map(drop);
-        let mut sent = send();
-        // The kernel reports the fate of an earlier datagram, maybe of another thread's, and has
-        // not sent this one.
-        for _ in 0..REFUSALS_MAX {
-            match &sent {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+        let mut refusals = 0;
+        loop {
+            match socket.sendmsg(&message, flags.bits().cast_signed()) {
+                // The kernel reports the fate of an earlier datagram, maybe of another thread's,
+                // and has not sent this one.
+                Err(error)
+                    if error.kind() == io::ErrorKind::ConnectionRefused
+                        && refusals < REFUSALS_MAX =>
+                {
+                    refusals += 1;
                     metrics.udp_refused.add(1);
-                    sent = send();
                 }
-                _ => break,
+                result => return result.map(drop),
             }
         }
-        sent
     }
 }
 
