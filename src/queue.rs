@@ -3,16 +3,20 @@
 //! A `crossbeam-channel` with a limit in items and in bytes, and a gauge of what the backend still
 //! owes: an item counts from the moment it is pushed until the sender has settled it, so that the
 //! books close while a request is in flight. The sender waits as a future: a `tokio-uring` task
-//! awaits [`Receiver::pop`], a plain thread parks in [`Receiver::pop_blocking`].
+//! awaits [`Receiver::pop`], a plain thread parks in [`Receiver::pop_blocking`]. To be woken is
+//! what costs most of a small item, so a receiver may say for which kinds of items it need not be.
 
+mod busy;
 mod owed;
 
 pub use owed::Owed;
 
 use atomic_waker::AtomicWaker;
+use busy::Busy;
 use crossbeam_channel::{TryRecvError, TrySendError, bounded as channel};
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
@@ -22,6 +26,11 @@ pub trait Weigh {
     fn bytes(&self) -> u64;
     /// Lines of line protocol.
     fn lines(&self) -> u64;
+    /// What a receiver that cannot go on with one item tells others by that wait for the same; 0
+    /// of those that never do.
+    fn kind(&self) -> u64 {
+        0
+    }
 }
 
 /// The bounds of a queue: it refuses what would go over either.
@@ -36,6 +45,7 @@ pub struct Limits {
 #[derive(Debug, Default)]
 struct Shared {
     waker: AtomicWaker,
+    busy: Busy,
     owed: Arc<Owed>,
 }
 
@@ -46,6 +56,8 @@ pub struct Sender<T> {
     channel: Option<crossbeam_channel::Sender<T>>,
     shared: Arc<Shared>,
     bytes_max: u64,
+    /// Something was pushed that the receiver is to be woken for.
+    wakes: AtomicBool,
 }
 
 /// The sender thread's end.
@@ -71,8 +83,12 @@ impl Poke {
 pub fn bounded<T: Weigh>(limits: Limits) -> (Sender<T>, Receiver<T>) {
     let (push, pop) = channel(limits.items_max);
     let shared = Arc::new(Shared::default());
-    let sender =
-        Sender { channel: Some(push), shared: Arc::clone(&shared), bytes_max: limits.bytes_max };
+    let sender = Sender {
+        channel: Some(push),
+        shared: Arc::clone(&shared),
+        bytes_max: limits.bytes_max,
+        wakes: AtomicBool::new(false),
+    };
     (sender, Receiver { channel: pop, shared })
 }
 
@@ -85,13 +101,21 @@ impl<T: Weigh> Sender<T> {
     /// An item larger than the whole byte limit is taken by an empty queue.
     pub fn try_push(&self, item: T) -> Result<(), T> {
         let (bytes, lines) = (item.bytes(), item.lines());
-        let owed = &self.shared.owed;
+        let Shared { owed, busy, .. } = &*self.shared;
         if owed.reserve(bytes, lines, self.bytes_max).is_err() {
             return Err(item);
         }
+        let kind = if busy.has_kinds() { item.kind() } else { 0 };
         let channel = self.channel.as_ref().expect("the channel lives until the drop");
         match channel.try_send(item) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // What waits anyway must not fill the queue for others.
+                let fills = |max| channel.len() > max / 2;
+                if !busy.holds(kind) || channel.capacity().is_some_and(fills) {
+                    self.wakes.store(true, Ordering::Relaxed);
+                }
+                Ok(())
+            }
             Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) => {
                 owed.settle(bytes, lines);
                 Err(item)
@@ -99,10 +123,14 @@ impl<T: Weigh> Sender<T> {
         }
     }
 
-    /// Wakes the sender thread if it waits while there is something to take.
+    /// Wakes the sender thread if it waits, and is to be woken for what this end has pushed since
+    /// the last time.
     pub fn wake(&self) {
-        if self.channel.as_ref().is_some_and(|channel| !channel.is_empty()) {
-            self.shared.waker.wake();
+        if self.wakes.load(Ordering::Relaxed) {
+            self.wakes.store(false, Ordering::Relaxed);
+            if self.channel.as_ref().is_some_and(|channel| !channel.is_empty()) {
+                self.shared.waker.wake();
+            }
         }
     }
 
@@ -124,7 +152,7 @@ impl<T: Weigh> Sender<T> {
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
         let (channel, shared) = (self.channel.clone(), Arc::clone(&self.shared));
-        Self { channel, shared, bytes_max: self.bytes_max }
+        Self { channel, shared, bytes_max: self.bytes_max, wakes: AtomicBool::new(false) }
     }
 }
 
@@ -148,6 +176,27 @@ impl<T> Receiver<T> {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.channel.len()
+    }
+
+    /// Until [`rouse`](Self::rouse), items of this kind wait in the queue without waking anybody,
+    /// but for a queue that they fill. Kind 0 is none, and the kinds of a few too many wake as ever.
+    pub fn hush(&self, kind: u64) {
+        self.shared.busy.add(kind);
+    }
+
+    /// Items of this kind wake again. Those that came before this did not: look for them.
+    pub fn rouse(&self, kind: u64) {
+        self.shared.busy.remove(kind);
+    }
+
+    /// Whether items of no kind wake. If that is over, look for those that did not.
+    pub fn hush_all(&self, hush: bool) {
+        self.shared.busy.set_all(hush);
+    }
+
+    /// Items of every kind wake again. Look for those that did not.
+    pub fn rouse_all(&self) {
+        self.shared.busy.clear();
     }
 
     /// The next item; `None` once all senders are gone and nothing is left.
@@ -214,96 +263,4 @@ impl Wake for Unpark {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, PartialEq)]
-    struct Item(u64);
-
-    impl Weigh for Item {
-        fn bytes(&self) -> u64 {
-            self.0
-        }
-        fn lines(&self) -> u64 {
-            1
-        }
-    }
-
-    #[test]
-    fn refuses_over_either_limit_and_owes_until_settled() {
-        let (push, pop) = bounded(Limits { items_max: 2, bytes_max: 10 });
-        assert_eq!(push.try_push(Item(100)), Ok(()), "an empty queue takes an outsized item");
-        assert_eq!(push.try_push(Item(1)), Err(Item(1)), "over the byte limit");
-        assert_eq!(pop.try_pop(), Ok(Item(100)));
-        assert_eq!(push.try_push(Item(1)), Err(Item(1)), "popped is still owed");
-        pop.owed().settle(100, 1);
-        assert_eq!(push.try_push(Item(1)), Ok(()));
-        assert_eq!(push.try_push(Item(1)), Ok(()));
-        assert_eq!(push.try_push(Item(1)), Err(Item(1)), "over the item limit");
-        assert_eq!((pop.owed().bytes(), pop.owed().lines()), (2, 2));
-    }
-
-    #[test]
-    fn what_is_kept_in_a_backlog_is_owed_and_takes_no_room() {
-        let (push, pop) = bounded(Limits { items_max: 2, bytes_max: 10 });
-        assert_eq!(push.try_push(Item(10)), Ok(()));
-        assert_eq!(pop.try_pop(), Ok(Item(10)));
-        let owed = pop.owed();
-        owed.keep(10, 1);
-        assert_eq!((owed.bytes(), owed.backlog_bytes(), owed.backlog_lines()), (10, 10, 1));
-        assert_eq!(push.try_push(Item(10)), Ok(()), "the queue has all of its room");
-        assert_eq!((owed.bytes(), owed.queue_bytes(), owed.lines()), (20, 10, 2));
-        owed.settle_kept(10, 1);
-        assert_eq!((owed.bytes(), owed.lines(), owed.backlog_bytes()), (10, 1, 0));
-    }
-
-    #[test]
-    fn a_poke_ends_a_wait_without_an_item() {
-        let (push, pop) = bounded::<Item>(Limits { items_max: 1, bytes_max: 1 });
-        let poke = pop.poke();
-        let (tell, woken) = channel(1);
-        let popper = std::thread::spawn(move || pop.pop_or(|| _ = tell.try_send(())));
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while woken.try_recv().is_err() {
-            assert!(std::time::Instant::now() < end, "the poke is not felt");
-            poke.poke();
-        }
-        drop(push);
-        assert_eq!(popper.join().expect("the popper does not panic"), None);
-    }
-
-    #[test]
-    fn what_is_spilled_is_owed_in_lines_and_takes_no_memory_until_it_is_back() {
-        let (push, pop) = bounded(Limits { items_max: 2, bytes_max: 10 });
-        assert_eq!(push.try_push(Item(10)), Ok(()));
-        let owed = pop.owed();
-        owed.restore(5);
-        owed.spill(10, 1);
-        assert_eq!((owed.bytes(), owed.lines(), owed.backlog_lines()), (0, 6, 6));
-        owed.unspill(10);
-        owed.settle_kept(10, 1);
-        owed.settle_spilled(5);
-        assert_eq!((owed.bytes(), owed.lines(), owed.backlog_lines()), (0, 0, 0));
-    }
-
-    #[test]
-    fn wakes_a_parked_thread_and_ends_after_the_last_item() {
-        let (push, pop) = bounded(Limits { items_max: 4, bytes_max: u64::MAX });
-        let popper = std::thread::spawn(move || {
-            let mut seen = Vec::new();
-            while let Some(Item(n)) = pop.pop_blocking() {
-                seen.push(n);
-            }
-            seen
-        });
-        for n in 0..1_000 {
-            while push.try_push(Item(n)).is_err() {
-                std::thread::yield_now();
-            }
-            push.wake();
-        }
-        drop(push);
-        let seen = popper.join().expect("the popper does not panic");
-        assert_eq!(seen, (0..1_000).collect::<Vec<_>>());
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use crate::queue::Weigh;
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -30,6 +31,10 @@ impl Weigh for Write {
 
     fn lines(&self) -> u64 {
         self.batch.lines()
+    }
+
+    fn kind(&self) -> u64 {
+        self.destination.kind()
     }
 }
 
@@ -64,6 +69,14 @@ const PLACE: [&str; 6] = ["db", "rp", "org", "bucket", "u", "p"];
 const SHOWN: [&str; 6] = ["db", "rp", "org", "bucket", "precision", "consistency"];
 
 impl Destination {
+    /// A number that is the same for equal ones, and hardly ever for others; never 0.
+    #[must_use]
+    pub fn kind(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish().max(1)
+    }
+
     fn footprint(&self) -> usize {
         let headers = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         let authorization = self.authorization.as_ref().map_or(0, Bytes::len);

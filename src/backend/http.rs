@@ -154,6 +154,8 @@ impl Places {
 /// A request that ended.
 struct Flight {
     place: Arc<Destination>,
+    /// Of what is in flight, to the queue.
+    kind: u64,
     ended: Result<Reply, Failure>,
     started: Instant,
     /// It was sent a second time at once.
@@ -204,6 +206,7 @@ impl Sender {
             self.obey();
             self.read_back();
             self.start();
+            self.hush();
             self.end_turn();
             if self.is_done() {
                 break;
@@ -214,7 +217,9 @@ impl Sender {
                 biased;
                 () = deadline(&mut stop) => break,
                 Some(flight) = self.flights.join_next() => {
-                    self.land(flight.expect("a request neither panics nor is cancelled"));
+                    let flight = flight.expect("a request neither panics nor is cancelled");
+                    self.queue.rouse(flight.kind);
+                    self.land(flight);
                 }
                 flushed = self.commands.next_flush() => {
                     // Who asked may have stopped waiting.
@@ -311,13 +316,15 @@ impl Sender {
     fn launch(&mut self, place: Arc<Destination>) {
         let flight = self.lanes.flight(&place);
         let destination = Arc::clone(&flight[0].write.destination);
+        let kind = destination.kind();
+        self.queue.hush(kind);
         let frames = flight.iter().map(|held| held.write.batch.to_body()).collect();
         let transport = Rc::clone(&self.transport);
         self.flights.spawn_local(async move {
             let started = Instant::now();
             let again = Cell::new(false);
             let ended = transport.send(&destination, frames, &again).await;
-            Flight { place, ended, started, again: again.get() }
+            Flight { place, kind, ended, started, again: again.get() }
         });
     }
 

@@ -157,7 +157,10 @@ fn away_and_back(signal: Signal) {
     }
     let ip = Ipv4Addr::new(127, 0, if signal == Signal::KILL { 1 } else { 2 }, 2);
     let mut databases = [InfluxDb::start(), InfluxDb::mortal(ip)];
-    databases.iter().for_each(|database| database.create("d"));
+    for database in &databases {
+        database.create("d");
+        database.make_shard("d", FIRST_STAMP);
+    }
     let spool = tempfile::tempdir().expect("a temporary directory");
     let toml = configuration(&databases, spool.path());
     let mut load = Load::default();
@@ -198,7 +201,8 @@ fn away_and_back(signal: Signal) {
     for (name, database) in ["a", "b"].into_iter().zip(&databases) {
         let dump = database.dump("d");
         let (held, sent) = (summary(&dump), summary(&expected));
-        assert!(dump == expected, "{name} holds {held}, and was sent {sent}");
+        let books = stopped.log[stopped.log.len().saturating_sub(8)..].join("\n");
+        assert!(dump == expected, "{name} holds {held}, and was sent {sent}; before:\n{books}");
     }
     eprintln!(
         "{signal:?}: away {:?}; {before:?} lines before and {:?} after; {restored} restored, {} \

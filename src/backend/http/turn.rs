@@ -1,4 +1,4 @@
-//! What the sender loop does about its spool in each turn, and at the end.
+//! What the sender loop does in each turn about its spool and about being woken, and at the end.
 //!
 //! Called by the sender loop.
 
@@ -60,6 +60,18 @@ impl Sender {
                 }
                 stays
             });
+        }
+    }
+
+    /// The fronts wake this thread only for what it can do something about: what is in flight keeps
+    /// others of its destination waiting, and all if there are as many as may be. But while
+    /// anything is kept, clients are told at once that theirs is too.
+    pub(super) fn hush(&self) {
+        let keeps = self.outage.is_some() || !self.ailments.is_empty() || !self.backlog.is_empty();
+        if keeps || self.closed.is_some() {
+            self.queue.rouse_all();
+        } else {
+            self.queue.hush_all(self.flights.len() >= self.target.in_flight_max);
         }
     }
 
