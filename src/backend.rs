@@ -7,6 +7,7 @@
 pub mod http;
 pub mod udp;
 
+use crate::answers::Wakes;
 use crate::batch::Batch;
 use crate::metrics::{self, Drop};
 use crate::queue::Weigh;
@@ -28,7 +29,7 @@ pub fn settle(metrics: &metrics::Backend, write: &Write, outcome: Outcome) {
     let answer = book(metrics, &write.batch, outcome);
     metrics.owed.settle(write.bytes(), write.batch.lines());
     if let Some(client) = &write.client {
-        client.answer(answer);
+        client.answer(answer, &mut Wakes::default());
     }
 }
 

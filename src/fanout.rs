@@ -4,6 +4,7 @@
 
 mod share;
 
+use crate::answers::{self, Receiver, Wakes};
 use crate::batch::Batch;
 use crate::config::Dialect;
 use crate::control::Control;
@@ -16,7 +17,6 @@ use crate::write::{Answer, Api, Client, Destination, Write};
 use share::Shares;
 use std::fmt::Debug;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// A transport that may be used past the queue, on the front's own thread.
 ///
@@ -127,7 +127,7 @@ impl Fanout {
         api: Api,
         mut share: impl FnMut(&'a Output) -> Option<(Arc<Batch>, Arc<Destination>)>,
     ) -> Answers {
-        let (sender, receiver) = mpsc::channel(self.outputs.len().max(1));
+        let (sender, receiver) = answers::channel();
         let mut asked = 0;
         let takes = |output: &Output| output.apis.contains(&api);
         for (index, output) in self.outputs.iter().enumerate().filter(|(_, o)| takes(o)) {
@@ -153,7 +153,7 @@ pub struct Answers {
     /// How many backends were asked: those whose filter let any of it pass.
     pub asked: usize,
     /// One answer per backend that was asked, in any order: (index of the output, answer).
-    pub receiver: mpsc::Receiver<(usize, Answer)>,
+    pub receiver: Receiver,
 }
 
 impl Output {
@@ -172,7 +172,7 @@ impl Output {
         if let Err(write) = self.queue.try_push(write) {
             self.metrics.drop_batch(Drop::QueueFull, &write.batch);
             if let Some(client) = &write.client {
-                client.answer(Answer::Unavailable);
+                client.answer(Answer::Unavailable, &mut Wakes::default());
             }
         }
     }

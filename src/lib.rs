@@ -10,6 +10,7 @@
 //! pure rooms (line, batch, filter, dialect, timestamp), with config, metrics and queue beside
 //! them.
 
+pub mod answers;
 pub mod backend;
 pub mod backoff;
 pub mod bad_senders;

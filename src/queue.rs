@@ -179,7 +179,7 @@ impl<T> Receiver<T> {
     }
 
     /// Until [`rouse`](Self::rouse), items of this kind wait in the queue without waking anybody,
-    /// but for a queue that they fill. Kind 0 is none, and the kinds of a few too many wake as ever.
+    /// unless they fill it. Kind 0 is none; where there are many kinds, some wake as ever.
     pub fn hush(&self, kind: u64) {
         self.shared.busy.add(kind);
     }

@@ -2,6 +2,7 @@
 //!
 //! Fronts make writes, `fanout` offers them to the queues, `backend` settles each exactly once.
 
+use crate::answers::{Sender, Wakes};
 use crate::batch::Batch;
 use crate::queue::Weigh;
 use bytes::Bytes;
@@ -9,7 +10,6 @@ use hyper::header::{HeaderName, HeaderValue};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// What a sender thread takes from its queue.
 #[derive(Clone, Debug)]
@@ -152,14 +152,14 @@ pub struct Refusal {
 pub struct Client {
     /// Which output of the listener this is, from 0.
     pub output: usize,
-    /// Holds one place per output, so that sending never waits.
-    pub answers: mpsc::Sender<(usize, Answer)>,
+    /// Where its answer goes.
+    pub answers: Sender,
 }
 
 impl Client {
-    /// Tells the client. A client that no longer waits is no error.
-    pub fn answer(&self, answer: Answer) {
-        drop(self.answers.try_send((self.output, answer)));
+    /// Tells the client, as soon as it is woken. A client that no longer waits is no error.
+    pub fn answer(&self, answer: Answer, wakes: &mut Wakes) {
+        self.answers.send(self.output, answer, wakes);
     }
 }
 

@@ -49,9 +49,9 @@ pub(super) async fn settle(mut answers: Answers, ack: Ack) -> Result<(), Failure
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answers::{self, Wakes};
     use Answer::{Buffered, Delivered, Refused, Unavailable};
     use bytes::Bytes;
-    use tokio::sync::mpsc;
 
     fn refusal(status: u16) -> Answer {
         Refused(Refusal { status, content_type: None, error: None, body: Bytes::new() })
@@ -60,9 +60,9 @@ mod tests {
     /// The status of a refusal, or `None` for "unavailable".
     fn outcome(ack: Ack, answers: Vec<(usize, Answer)>) -> Result<(), Option<u16>> {
         let asked = answers.len();
-        let (sender, receiver) = mpsc::channel(asked.max(1));
-        for answer in answers {
-            sender.try_send(answer).expect("there is room for all");
+        let (sender, receiver) = answers::channel();
+        for (output, answer) in answers {
+            sender.send(output, answer, &mut Wakes::default());
         }
         drop(sender);
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

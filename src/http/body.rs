@@ -5,7 +5,7 @@
 //! (see `held`). Does not look at what a body says.
 
 use super::answer::{Answer, Form};
-use super::budget::{Budget, Listed};
+use super::budget::{Budget, Listed, SLOW_AFTER};
 use super::held::{HEAP_BYTES_MAX, Held};
 use super::watch::Watch;
 use flate2::bufread::MultiGzDecoder;
@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 /// A body of which nothing comes for this long is given up.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// How long, and how often, a body looks for the room that another one is about to give back.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long, and how often, a body looks for the room that another one is about to give back: for
+/// longer than those that came just before it may take to be found slow.
+const ROOM_TIMEOUT: Duration = SLOW_AFTER.saturating_add(Duration::from_secs(1));
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 /// How much is inflated before other requests of the thread get their turn.
 const INFLATE_BYTES: usize = 64 * 1024;
@@ -145,7 +146,12 @@ pub(super) async fn read_as_sent(
         if held.bytes().len() + data.len() > bytes_max {
             return Err(Unreadable::TooLarge(bytes_max));
         }
-        grow(&mut held, data).await?;
+        // Also one that waits for room gives way: nobody else is told to while it does not.
+        tokio::select! {
+            biased;
+            () = gives_way(listed.as_ref()) => return Err(Unreadable::Slow),
+            grown = grow(&mut held, data) => grown?,
+        }
         if body.body.is_end_stream() {
             continue;
         }

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 const STEP_BYTES: usize = 16 * 1024;
 /// or this part of what it holds, if that is more: it cannot hold much for long.
 const STEP_PART: usize = 64;
-const SLOW_AFTER: Duration = Duration::from_secs(1);
+pub(super) const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// All bodies are looked at no more often than this, however many are refused.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 

@@ -235,6 +235,26 @@ fn short_bodies_over_the_budget_wait_for_slow_ones_to_give_way() {
 }
 
 #[test]
+fn a_body_that_waits_for_room_gives_way_too() {
+    let front = start(&[delivered]);
+    let begin = |bytes: usize, first: usize| {
+        let mut client = front.client();
+        let head = "POST /write?db=a HTTP/1.1\r\nHost: r\r\nContent-Length: ";
+        client.write_all(format!("{head}{bytes}\r\n\r\n").as_bytes()).expect("the front reads");
+        client.write_all(&vec![b'x'; first]).expect("the front reads");
+        client
+    };
+    let mut largest = begin(10_000, 8_000);
+    let _others: Vec<_> = (0..22).map(|_| begin(9_000, 3_000)).collect();
+    wait(|| front.bodies.held() > 98_000);
+    // More than it has memory for, and than the budget has left.
+    largest.write_all(&[b'x'; 1_500]).expect("the front reads");
+    let cut = reply(&mut largest);
+    assert!(cut.status == 503 && cut.body.contains("too slowly"), "{cut:?}");
+    front.stop();
+}
+
+#[test]
 fn stopping_answers_open_requests_and_closes_idle_connections() {
     let front = start(&[hanging]);
     let mut idle = front.client();

@@ -25,7 +25,8 @@ impl Default for Busy {
 
 impl Busy {
     fn place(&self, kind: u64) -> &AtomicU64 {
-        &self.kinds[kind as usize % PLACES]
+        let [low, ..] = kind.to_le_bytes();
+        &self.kinds[usize::from(low) % PLACES]
     }
 
     /// From now on items of this kind wait. 0 is no kind.

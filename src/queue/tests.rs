@@ -1,3 +1,5 @@
+//! What the queue takes, refuses and owes, and whom it wakes.
+
 use super::*;
 use std::sync::atomic::AtomicUsize;
 

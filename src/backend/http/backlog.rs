@@ -6,6 +6,7 @@
 
 use super::held::{Held, Stored};
 use super::spooled::Spooled;
+use crate::answers::Wakes;
 use crate::backend::{self, Outcome};
 use crate::metrics;
 use crate::spool::{self, Place};
@@ -41,6 +42,8 @@ pub(super) struct Backlog {
     /// How many of the kept writes in memory were taken in which second.
     ages: BTreeMap<u64, u64>,
     spool: Option<Spooled>,
+    /// Clients that were answered, and are to be told.
+    wakes: Wakes,
 }
 
 impl Backlog {
@@ -51,7 +54,8 @@ impl Backlog {
         spool: Option<Spooled>,
         metrics: Arc<metrics::Backend>,
     ) -> Self {
-        Self { bytes_max, metrics, ages: BTreeMap::new(), spool }
+        let (ages, wakes) = Default::default();
+        Self { bytes_max, metrics, ages, spool, wakes }
     }
 
     /// From now on keeps at most `bytes_max` bytes in memory. More than that may be there already.
@@ -140,9 +144,9 @@ impl Backlog {
         let waiter = held.waiter();
         match (&mut self.spool, &held.stored) {
             (Some(spool), Some(stored)) if matches!(answer, Answer::Buffered) => {
-                spool.promise(stored.at, waiter, answer);
+                spool.promise(stored.at, waiter, answer, &mut self.wakes);
             }
-            _ => waiter.answer(answer),
+            _ => waiter.answer(answer, &mut self.wakes),
         }
     }
 
@@ -206,6 +210,12 @@ impl Backlog {
         }
     }
 
+    /// Wakes the clients that were answered: once in each turn, as one wake is enough for all
+    /// clients of a front.
+    pub(super) fn wake_clients(&mut self) {
+        self.wakes.wake();
+    }
+
     /// Settles a write: counts it, takes it off the gauges, answers its client.
     pub(super) fn settle(&mut self, mut held: Held, outcome: Outcome) {
         self.settle_in_place(&mut held, outcome);
@@ -228,7 +238,7 @@ impl Backlog {
                 spool.settle(stored.at);
             }
         }
-        held.answer(answer);
+        held.answer(answer, &mut self.wakes);
     }
 
     /// Drops what is on disk alone; gives how many writes, lines and bytes of lines.
@@ -333,7 +343,7 @@ mod tests {
         let full = Kept::No(metrics::Drop::BufferFull);
         assert_eq!(backlog.keep(&mut a, Share::Half, Answer::Buffered), full, "more than a half");
         assert_eq!(backlog.keep(&mut a, Share::All, Answer::Buffered), Kept::InMemory);
-        assert!(matches!(answer.try_recv(), Ok((0, Answer::Buffered))));
+        assert!(matches!(answer.try_recv(), Some((0, Answer::Buffered))));
         assert_eq!(backlog.keep(&mut b, Share::All, Answer::Buffered), Kept::InMemory);
         assert_eq!(backlog.keep(&mut c, Share::All, Answer::Buffered), full, "it is full");
         assert_eq!((owed.backlog_bytes(), owed.backlog_lines()), (bytes, 3));

@@ -2,6 +2,7 @@
 //!
 //! Made by the sender loop, kept and settled by the backlog.
 
+use crate::answers::Wakes;
 use crate::batch::Batch;
 use crate::queue::Weigh;
 use crate::spool::Place;
@@ -81,8 +82,8 @@ impl Held {
 
     /// Answers the client, if one still waits. The client of a write that was cut is answered
     /// when all parts are.
-    pub(super) fn answer(&mut self, answer: Answer) {
-        self.waiter().answer(answer);
+    pub(super) fn answer(&mut self, answer: Answer, wakes: &mut Wakes) {
+        self.waiter().answer(answer, wakes);
     }
 
     /// Takes out who waits.
@@ -136,9 +137,9 @@ impl Waiter {
         self.client.is_some() || self.whole.is_some()
     }
 
-    pub(super) fn answer(self, answer: Answer) {
+    pub(super) fn answer(self, answer: Answer, wakes: &mut Wakes) {
         if let Some(client) = self.client {
-            client.answer(answer);
+            client.answer(answer, wakes);
         } else if let Some(whole) = self.whole {
             let mut whole = whole.borrow_mut();
             whole.parts -= 1;
@@ -148,7 +149,7 @@ impl Waiter {
             }
             if whole.parts == 0 {
                 let answer = whole.bad.take().unwrap_or(answer);
-                whole.client.answer(answer);
+                whole.client.answer(answer, wakes);
             }
         }
     }
@@ -157,14 +158,14 @@ impl Waiter {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::answers::{self, Receiver};
     use crate::write::Destination;
     use bytes::Bytes;
-    use tokio::sync::mpsc;
 
-    pub(in crate::backend::http) fn held(lines: usize) -> (Held, mpsc::Receiver<(usize, Answer)>) {
+    pub(in crate::backend::http) fn held(lines: usize) -> (Held, Receiver) {
         let body = "a f=1 1\n".repeat(lines);
         let ends = (1..=lines).map(|n| u32::try_from(n * 8).expect("a short body")).collect();
-        let (answers, answer) = mpsc::channel(1);
+        let (answers, answer) = answers::channel();
         let write = Write {
             batch: Batch::from_body(Bytes::from(body), ends),
             destination: Arc::new(Destination::default()),
@@ -175,16 +176,16 @@ pub(super) mod tests {
 
     #[test]
     fn a_cut_write_is_answered_once_with_its_worst_part() {
-        let (whole, mut answer) = held(3);
+        let (mut wakes, (whole, mut answer)) = (Wakes::default(), held(3));
         let [first, rest] = whole.cut().expect("three lines");
         let [mut second, mut third] = rest.cut().expect("two lines");
         assert_eq!(second.write.batch.bytes(), b"a f=1 1\n");
         assert_eq!(third.write.batch.ends(), [8]);
         let mut first = *first.cut().expect_err("one line");
-        first.answer(Answer::Delivered);
-        second.answer(Answer::Unavailable);
-        assert!(answer.try_recv().is_err(), "one part is open");
-        third.answer(Answer::Delivered);
+        first.answer(Answer::Delivered, &mut wakes);
+        second.answer(Answer::Unavailable, &mut wakes);
+        assert!(answer.try_recv().is_none(), "one part is open");
+        third.answer(Answer::Delivered, &mut wakes);
         let (_, answer) = answer.try_recv().expect("all parts are answered");
         assert!(matches!(answer, Answer::Unavailable), "{answer:?}");
     }

@@ -7,6 +7,7 @@
 //! itself is run by the sender loop.
 
 use super::held::Waiter;
+use crate::answers::Wakes;
 use crate::config::Fsync;
 use crate::metrics::{self, Drop};
 use crate::spool::{Cursor, Kept, Limits, Place, Record, Spool, State, Tally, Trimmed, Why};
@@ -116,11 +117,17 @@ impl Spooled {
     }
 
     /// Gives `answer` to a client when its write is as safe as the configuration promises.
-    pub(super) fn promise(&mut self, place: Place, waiter: Waiter, answer: Answer) {
+    pub(super) fn promise(
+        &mut self,
+        place: Place,
+        waiter: Waiter,
+        answer: Answer,
+        wakes: &mut Wakes,
+    ) {
         if self.syncs_always() && waiter.waits() {
             self.promises.push_back((place, waiter, answer));
         } else {
-            waiter.answer(answer);
+            waiter.answer(answer, wakes);
         }
     }
 
@@ -267,9 +274,10 @@ impl Spooled {
     }
 
     fn keep_promises(&mut self, covers: impl Fn(Place) -> bool, durable: bool) {
+        let mut wakes = Wakes::default();
         while self.promises.front().is_some_and(|&(place, ..)| covers(place)) {
             let (_, waiter, answer) = self.promises.pop_front().expect("there is a first");
-            waiter.answer(if durable { answer } else { Answer::Unavailable });
+            waiter.answer(if durable { answer } else { Answer::Unavailable }, &mut wakes);
         }
     }
 

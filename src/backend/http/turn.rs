@@ -40,8 +40,9 @@ impl Sender {
         self.publish();
     }
 
-    /// Lets the spool keep up with what was decided since the last turn.
+    /// Lets clients and the spool know what was decided since the last turn.
     pub(super) fn end_turn(&mut self) {
+        self.backlog.wake_clients();
         let Some(spool) = self.backlog.spool() else { return };
         let now = Instant::now();
         let trimmed = spool.end_turn(now);
@@ -87,6 +88,7 @@ impl Sender {
         for held in self.lanes.drain() {
             self.backlog.leave(held);
         }
+        self.backlog.wake_clients();
         self.flights.shutdown().await;
         // The fronts let go of the queue at the deadline too; what they push until then counts.
         let leave_rest = async {

@@ -1,6 +1,7 @@
 //! Scripted backends, and a sender that writes to them.
 
 use super::super::*;
+use crate::answers;
 use crate::batch::Batch;
 use crate::config::Dialect;
 use crate::control::{self, Control};
@@ -127,21 +128,17 @@ pub(super) fn start(target: HttpTarget) -> Sending {
 
 impl Sending {
     /// Queues a line, or several, for a database; gives where the answer comes.
-    pub(super) fn write(&self, database: &str, line: &str) -> mpsc::Receiver<(usize, Answer)> {
+    pub(super) fn write(&self, database: &str, line: &str) -> answers::Receiver {
         let query = format!("db={database}");
         self.write_to(Destination { query, ..Destination::default() }, line)
     }
 
     /// The same for any destination.
-    pub(super) fn write_to(
-        &self,
-        destination: Destination,
-        line: &str,
-    ) -> mpsc::Receiver<(usize, Answer)> {
+    pub(super) fn write_to(&self, destination: Destination, line: &str) -> answers::Receiver {
         let line = format!("{line}\n");
         let ends = memchr::memchr_iter(b'\n', line.as_bytes());
         let ends = ends.map(|end| u32::try_from(end + 1).expect("a short line")).collect();
-        let (answers, answer) = mpsc::channel(1);
+        let (answers, answer) = answers::channel();
         let write = Write {
             batch: Batch::from_body(Bytes::from(line), ends),
             destination: Arc::new(destination),
@@ -152,8 +149,8 @@ impl Sending {
     }
 
     /// Queues an opaque body; gives where the answer comes.
-    pub(super) fn write_opaque(&self, body: &'static str) -> mpsc::Receiver<(usize, Answer)> {
-        let (answers, answer) = mpsc::channel(1);
+    pub(super) fn write_opaque(&self, body: &'static str) -> answers::Receiver {
+        let (answers, answer) = answers::channel();
         let destination = Destination { api: Api::Prometheus, ..Destination::default() };
         self.push(Write {
             batch: Batch::opaque(Bytes::from_static(body.as_bytes())),
@@ -197,10 +194,10 @@ pub(super) fn next(requests: &Requests<Request>) -> Request {
     requests.recv_timeout(DEADLINE).expect("a request comes")
 }
 
-pub(super) fn settled(mut answer: mpsc::Receiver<(usize, Answer)>) -> Answer {
+pub(super) fn settled(mut answer: answers::Receiver) -> Answer {
     let end = Instant::now() + DEADLINE;
     loop {
-        if let Ok((_, answer)) = answer.try_recv() {
+        if let Some((_, answer)) = answer.try_recv() {
             return answer;
         }
         assert!(Instant::now() < end, "no answer comes");
