@@ -97,26 +97,28 @@ impl Stamper {
 #[derive(Clone, Copy, Debug)]
 pub struct StampText {
     stamp: i64,
-    /// A space, a sign, digits.
-    text: [u8; Self::BYTES_MAX],
+    /// A space, a sign, digits, a newline; what is behind that counts for nothing.
+    text: [u8; Self::COPIED],
     len: usize,
 }
 
 impl Default for StampText {
     fn default() -> Self {
-        let mut text = [0; Self::BYTES_MAX];
-        text[..2].copy_from_slice(b" 0");
-        Self { stamp: 0, text, len: 2 }
+        let mut text = [0; Self::COPIED];
+        text[..3].copy_from_slice(b" 0\n");
+        Self { stamp: 0, text, len: 3 }
     }
 }
 
 impl StampText {
-    /// Space, sign and digits of the longest stamp.
-    pub const BYTES_MAX: usize = 21;
+    /// Space, sign and digits of the longest stamp, and the newline.
+    pub const BYTES_MAX: usize = 22;
+    /// How many bytes [`append`](Self::append) wants room for.
+    pub const COPIED: usize = 32;
 
-    /// The text of `stamp`, with the space before it.
+    /// Appends a space, the stamp and a newline.
     #[inline]
-    pub fn of(&mut self, stamp: i64) -> &[u8] {
+    pub fn append(&mut self, stamp: i64, out: &mut Vec<u8>) {
         if stamp != self.stamp {
             let is_next = self.stamp >= 0 && self.stamp.checked_add(1) == Some(stamp);
             if !is_next || !self.count_up() {
@@ -124,12 +126,16 @@ impl StampText {
             }
             self.stamp = stamp;
         }
-        &self.text[..self.len]
+        let end = out.len() + self.len;
+        // A known number of bytes is copied faster than the few that count.
+        out.extend_from_slice(&self.text);
+        out.truncate(end);
     }
 
     /// Adds one to the digits; `false`, and they say nothing, if that takes one more of them.
+    #[inline]
     fn count_up(&mut self) -> bool {
-        let digits = &mut self.text[1..self.len];
+        let digits = &mut self.text[1..self.len - 1];
         let nines = digits.iter().rev().take_while(|&&digit| digit == b'9').count();
         let Some(first) = digits.len().checked_sub(nines + 1) else { return false };
         digits[first] += 1;
@@ -140,8 +146,9 @@ impl StampText {
     fn write(&mut self, stamp: i64) {
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(stamp).as_bytes();
-        self.len = 1 + digits.len();
-        self.text[1..self.len].copy_from_slice(digits);
+        self.len = 1 + digits.len() + 1;
+        self.text[1..self.len - 1].copy_from_slice(digits);
+        self.text[self.len - 1] = b'\n';
     }
 }
 
@@ -159,9 +166,11 @@ mod tests {
             let mut text = StampText::default();
             for start in starts.into_iter().chain([0, -1, i64::MAX - 3, i64::MIN, 999_999, small]) {
                 for stamp in (0..5).map(|more| start.saturating_add(more)) {
-                    let wanted = format!(" {stamp}");
-                    prop_assert_eq!(text.of(stamp), wanted.as_bytes());
-                    prop_assert_eq!(text.of(stamp), wanted.as_bytes());
+                    let mut out = b"m f=1".to_vec();
+                    text.append(stamp, &mut out);
+                    text.append(stamp, &mut out);
+                    let wanted = format!("m f=1 {stamp}\n {stamp}\n");
+                    prop_assert_eq!(out, wanted.as_bytes());
                 }
             }
         }

@@ -203,8 +203,9 @@ impl Worker {
 #[derive(Default)]
 struct Stamped {
     now_ns: Option<i64>,
-    /// The last of them that was, and its stamp.
-    last: Option<(usize, i64)>,
+    /// Where the last of them ends that was, and its stamp.
+    until: usize,
+    stamp: i64,
 }
 
 impl Intake {
@@ -261,7 +262,7 @@ impl Intake {
                 self.metrics.rate_limited.add(1);
                 continue;
             }
-            let stamp = (!line.stamped).then(|| self.stamp(line.start / stride, &mut stamped));
+            let stamp = (!line.stamped).then(|| self.stamp(line.start, stride, &mut stamped));
             if !self.builder.push(line.bytes, stamp) {
                 self.hand_over();
                 let pushed = self.builder.push(line.bytes, stamp);
@@ -303,17 +304,22 @@ impl Intake {
         if self.builder.is_empty() { IDLE } else { wait }
     }
 
-    /// The stamp of one datagram. The clock is read once for all that came joined.
-    fn stamp(&mut self, datagram: usize, stamped: &mut Stamped) -> i64 {
-        match stamped.last {
-            Some((of, stamp)) if of == datagram => stamp,
-            _ => {
-                let now_ns = *stamped.now_ns.get_or_insert_with(sys::now_ns);
-                let stamp = self.stamper.stamp(now_ns) / self.precision.nanoseconds();
-                stamped.last = Some((datagram, stamp));
-                stamp
-            }
+    /// The stamp of the datagram that a line at `start` is in. The clock is read once for all that
+    /// came joined.
+    #[inline]
+    fn stamp(&mut self, start: usize, stride: usize, stamped: &mut Stamped) -> i64 {
+        if start >= stamped.until {
+            let next = stamped.until + stride;
+            // It mostly is that one: no need to divide.
+            stamped.until = if start < next { next } else { (start / stride + 1) * stride };
+            let now_ns = *stamped.now_ns.get_or_insert_with(sys::now_ns);
+            let stamp_ns = self.stamper.stamp(now_ns);
+            stamped.stamp = match self.precision {
+                Precision::Nanosecond => stamp_ns,
+                precision => stamp_ns / precision.nanoseconds(),
+            };
         }
+        stamped.stamp
     }
 
     fn hand_over(&mut self) {

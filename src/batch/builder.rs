@@ -45,7 +45,7 @@ impl Pool {
     fn take(&self) -> Buffers {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.unwrap_or_else(|| Buffers {
-            bytes: Vec::with_capacity(self.capacity_bytes),
+            bytes: Vec::with_capacity(self.capacity_bytes + StampText::COPIED),
             ends: Vec::with_capacity(self.capacity_bytes / TYPICAL_LINE_BYTES),
         })
     }
@@ -102,16 +102,16 @@ impl BatchBuilder {
     /// there was room; an empty builder has room for any line.
     #[must_use]
     pub fn push(&mut self, line: &[u8], stamp: Option<i64>) -> bool {
-        let bytes = line.len() + stamp.map_or(0, |_| StampText::BYTES_MAX) + 1;
+        let bytes = line.len() + stamp.map_or(1, |_| StampText::BYTES_MAX);
         if !self.make_room(bytes) {
             return false;
         }
         let out = &mut self.buffers.bytes;
         out.extend_from_slice(line);
-        if let Some(stamp) = stamp {
-            out.extend_from_slice(self.stamp.of(stamp));
+        match stamp {
+            Some(stamp) => self.stamp.append(stamp, out),
+            None => out.push(b'\n'),
         }
-        out.push(b'\n');
         let end = offset(out.len());
         self.buffers.ends.push(end);
         true
