@@ -158,7 +158,8 @@ impl Worker {
 
     /// One wait, and all that came.
     fn turn(&mut self, want: usize, wait: Duration, idle: Duration) -> io::Result<Turn> {
-        let before = self.intake.metrics.bytes.get();
+        let seen = |intake: &Intake| (intake.metrics.datagrams.get(), intake.metrics.bytes.get());
+        let before = seen(&self.intake);
         let started = Instant::now();
         self.ring.wait(want, wait, idle)?;
         let woken = Instant::now();
@@ -168,9 +169,10 @@ impl Worker {
         self.renew();
         let Self { ring, intake, .. } = self;
         let completions = ring.drain(2 * want, |event| intake.take(event));
-        let bytes = self.intake.metrics.bytes.get() - before;
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        Ok(Turn { waited, since, completions, bytes })
+        let after = seen(&self.intake);
+        let [datagrams, bytes] = [after.0 - before.0, after.1 - before.1]
+            .map(|more| usize::try_from(more).unwrap_or(usize::MAX));
+        Ok(Turn { waited, since, completions, datagrams, bytes })
     }
 
     /// Shuts the socket for new datagrams, and takes those that the kernel has queued already.

@@ -75,17 +75,19 @@ pub fn run(plan: &Plan) -> Result<Forwarded> {
         let waited = started.elapsed();
         let since = woken.elapsed();
         woken += since;
-        let mut bytes = 0;
+        let (mut datagrams, mut bytes) = (0, 0);
         let mut failure = None;
         let completions = ring.drain(2 * want, |event| match event {
             Event::Datagrams(received) => {
-                bytes += received.payload.len();
+                let payload = received.payload.len();
+                datagrams += received.stride.map_or(1, |stride| payload.div_ceil(stride.max(1)));
+                bytes += payload;
                 forwarder.take(&received);
             }
             Event::BuffersExhausted => {}
             Event::Failed(error) => failure = Some(error),
         });
-        let turn = Turn { waited, since, completions, bytes };
+        let turn = Turn { waited, since, completions, datagrams, bytes };
         if gather.turned(&turn) {
             forwarder.flush();
         }

@@ -63,12 +63,14 @@ impl Plan {
         } else {
             sockets = sys::bind_udp(listener.bind, listener.workers).map_err(failed)?;
         }
+        let mut granted = usize::MAX;
         for socket in &sockets {
             // The ring waits by itself; on a non-blocking socket it would answer EAGAIN instead.
             socket.set_nonblocking(false).map_err(failed)?;
             sys::set_receive_options(socket).map_err(failed)?;
-            set_read_buffer(socket, &listener, passed).map_err(failed)?;
+            granted = granted.min(set_read_buffer(socket, &listener, passed).map_err(failed)?);
         }
+        tell_granted(&listener, granted);
         announce(&listener.name, sockets[0].local_addr().map_err(failed)?);
         self.registry.udp.push(metrics::UdpListener {
             name: Arc::clone(&listener.name),
@@ -155,13 +157,16 @@ fn tell_passed(listener: &UdpListener, sockets: usize) {
     );
 }
 
-/// A passed socket may have more already: the service manager may ask for what the relay may not.
-fn set_read_buffer(socket: &UdpSocket, listener: &UdpListener, passed: bool) -> io::Result<()> {
+/// Sets the size of a socket's buffer, and gives what the kernel granted. A passed socket may have
+/// more already: the service manager may ask for what the relay may not.
+fn set_read_buffer(socket: &UdpSocket, listener: &UdpListener, passed: bool) -> io::Result<usize> {
     let wanted = listener.read_buffer_bytes;
-    if wanted == 0 || (passed && sys::read_buffer(socket)? >= wanted) {
-        return Ok(());
-    }
-    let granted = sys::set_read_buffer(socket, wanted)?;
+    let has = if passed { sys::read_buffer(socket)? } else { 0 };
+    if has >= wanted { Ok(has) } else { sys::set_read_buffer(socket, wanted) }
+}
+
+fn tell_granted(listener: &UdpListener, granted: usize) {
+    let wanted = listener.read_buffer_bytes;
     if granted < wanted {
         tracing::warn!(
             relay = %listener.name,
@@ -171,5 +176,4 @@ fn set_read_buffer(socket: &UdpSocket, listener: &UdpListener, passed: bool) -> 
              set sysctl net.core.rmem_max={wanted}, or grant CAP_NET_ADMIN"
         );
     }
-    Ok(())
 }

@@ -15,7 +15,7 @@ const TURN_BYTES: usize = 384 << 10;
 const BUSY_WAIT: Duration = Duration::from_micros(20);
 /// What a datagram takes of the socket's buffer beside its payload: net/core/sock.c counts whole
 /// allocations, and those of the network card's driver may be twice as large as the payload.
-/// Datagrams that came joined are taken for one, as loopback delivers them.
+/// It joins datagrams without copying them into one allocation, so that each counts.
 const DATAGRAM_BYTES: usize = 1024;
 /// So much of the socket's buffer may be full when a wait ends, if datagrams come as they did
 /// before: the rest is for bursts.
@@ -32,6 +32,8 @@ pub struct Turn {
     pub since: Duration,
     /// Datagrams, or several that the kernel joined.
     pub completions: usize,
+    /// Each of those that were joined.
+    pub datagrams: usize,
     /// Of payload.
     pub bytes: usize,
 }
@@ -86,7 +88,7 @@ impl Gather {
     /// turn; answers whether a partial batch shall be handed over now. It may be kept only while
     /// turns are full, for the next turn then follows at once.
     pub fn turned(&mut self, turn: &Turn) -> bool {
-        let Turn { waited, since, completions, bytes } = *turn;
+        let Turn { waited, since, completions, datagrams, bytes } = *turn;
         let full = completions >= self.want;
         self.busy = full && waited < BUSY_WAIT;
         self.full_turns = if full { self.full_turns % FULL_TURNS_MAX + 1 } else { 0 };
@@ -97,7 +99,7 @@ impl Gather {
             0 | 1 => self.wait / 2,
             _ => self.wait * 2,
         };
-        let room = self.time_to_fill(since, completions, bytes);
+        let room = self.time_to_fill(since, datagrams, bytes);
         self.wait = wait.min(room).max(WAIT_MIN).min(self.wait_max);
         if let Some(mean) = bytes.checked_div(completions) {
             self.want = (TURN_BYTES / mean.max(1)).clamp(1, self.want_max);
@@ -107,8 +109,8 @@ impl Gather {
 
     /// How long it takes until there is enough for a turn, or the share of the buffer is full, if
     /// datagrams go on to come as they did.
-    fn time_to_fill(&self, since: Duration, completions: usize, bytes: usize) -> Duration {
-        let held = completions * DATAGRAM_BYTES + 2 * bytes;
+    fn time_to_fill(&self, since: Duration, datagrams: usize, bytes: usize) -> Duration {
+        let held = datagrams * DATAGRAM_BYTES + 2 * bytes;
         let until = |wanted: usize, came: usize| wanted as f64 / came.max(1) as f64;
         let share = until(self.room_bytes / ROOM_SHARE, held).min(until(TURN_BYTES, bytes));
         since.mul_f64(share)
@@ -124,7 +126,7 @@ mod tests {
     const ROOM: usize = 1 << 30;
 
     fn turn(waited: Duration, completions: usize, bytes: usize) -> Turn {
-        Turn { waited, since: SLEPT, completions, bytes }
+        Turn { waited, since: SLEPT, completions, datagrams: completions, bytes }
     }
 
     #[test]
@@ -198,5 +200,8 @@ mod tests {
             gather.turned(&turn(SLEPT, 10, 1_000));
         }
         assert_eq!(gather.wait(), MAX, "it comes back when there are fewer");
+        let joined = Turn { datagrams: 100, ..turn(SLEPT, 10, 10_000) };
+        gather.turned(&joined);
+        assert_eq!(gather.wait(), quarter, "those that came joined count");
     }
 }

@@ -176,6 +176,9 @@ fn a_full_buffer_refuses_what_is_new_and_keeps_what_it_has() {
     up.store(true, Ordering::Relaxed);
     assert!(backend.wait_for_lines(kept.len()) == kept, "what was taken stays, in order");
     assert_eq!(other.wait_for_lines(60).len(), 60, "the other missed nothing");
-    let books = relay.finish().books("in", "a");
+    let stopped = relay.finish();
+    let books = stopped.books("in", "a");
     assert_eq!((books.taken, books.dropped("buffer_full")), (60, refused));
+    let said = |line: &&String| line.contains("the backlog is full");
+    assert_eq!(stopped.log.iter().filter(said).count(), 1, "once");
 }

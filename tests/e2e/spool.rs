@@ -111,7 +111,8 @@ fn a_full_spool_drops_its_oldest_and_counts_them() {
     let newest = &lines[dropped + in_flight..];
     let first = taken[in_flight..].iter().zip(newest).position(|(got, sent)| got != sent);
     assert_eq!((first, taken.len() + dropped), (None, lines.len()), "the oldest are gone");
-    relay.finish();
+    let said = |line: &&String| line.contains("the spool is full");
+    assert_eq!(relay.finish().log.iter().filter(said).count(), 1, "once");
 }
 
 /// One database does not exist: its writes fill the memory's half and more, and others go on.

@@ -44,6 +44,8 @@ pub(super) struct Backlog {
     spool: Option<Spooled>,
     /// Clients that were answered, and are to be told.
     wakes: Wakes,
+    /// It was said, since it was empty last, that it drops for these reasons.
+    told: Vec<metrics::Drop>,
 }
 
 impl Backlog {
@@ -54,8 +56,8 @@ impl Backlog {
         spool: Option<Spooled>,
         metrics: Arc<metrics::Backend>,
     ) -> Self {
-        let (ages, wakes) = Default::default();
-        Self { bytes_max, metrics, ages, spool, wakes }
+        let (ages, wakes, told) = Default::default();
+        Self { bytes_max, metrics, ages, spool, wakes, told }
     }
 
     /// From now on keeps at most `bytes_max` bytes in memory. More than that may be there already.
@@ -110,6 +112,7 @@ impl Backlog {
                 self.take_into_memory(held, now_s, None);
                 return Kept::InMemory;
             }
+            self.tell(metrics::Drop::BufferFull);
             return Kept::No(metrics::Drop::BufferFull);
         };
         let in_memory = has_room && !spool.has_unread_before(&held.write.destination);
@@ -129,6 +132,30 @@ impl Backlog {
                 Kept::InMemory
             }
             Err(_) => Kept::No(metrics::Drop::SpoolFailed),
+        }
+    }
+
+    /// Says that lines are dropped although they could be kept longer: once for each reason, until
+    /// nothing is kept any more.
+    pub(super) fn tell(&mut self, why: metrics::Drop) {
+        let what = match why {
+            metrics::Drop::BufferFull => {
+                "the backlog is full: new lines are dropped until the backend is back; \
+                 a larger buffer-size-mb, or a spool-dir, would hold more"
+            }
+            metrics::Drop::SpoolFull => {
+                "the spool is full: its oldest lines are dropped; \
+                 a larger spool-size-mb would hold more"
+            }
+            metrics::Drop::SpoolAged => {
+                "lines are dropped that have been in the spool for spool-max-age"
+            }
+            _ => return,
+        };
+        if !self.told.contains(&why) {
+            self.told.push(why);
+            let (relay, backend, reason) = (&*self.metrics.relay, &*self.metrics.name, why.label());
+            tracing::warn!(relay, backend, reason, "{what}");
         }
     }
 
@@ -306,6 +333,9 @@ impl Backlog {
         *age -= 1;
         if *age == 0 {
             self.ages.remove(&kept_s);
+        }
+        if self.is_empty() {
+            self.told.clear();
         }
         self.publish();
     }

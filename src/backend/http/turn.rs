@@ -54,6 +54,7 @@ impl Sender {
         }
         for (segment, why) in trimmed {
             let backlog = &mut self.backlog;
+            backlog.tell(why);
             self.lanes.retain_waiting(None, |_, held| {
                 let stays = held.segment() != Some(segment);
                 if !stays {
