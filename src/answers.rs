@@ -2,15 +2,42 @@
 //!
 //! `fanout` makes a pair for each client, `backend` holds the sending ends and a front waits at the
 //! other. To wake a thread is a system call, and a backend often answers many clients of one front
-//! at once: it gathers whom to wake ([`Wakes`]), and a front that is woken finds all of them.
+//! at once: it gathers whom to wake ([`Wakes`]), and a front that is woken finds all of them. Who
+//! gathers holds up nobody: a client is woken by whichever backend is the first to wake it.
 
-use crate::write::Answer;
+use bytes::Bytes;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 /// Nothing that is done under the lock can.
 const NOBODY_PANICS: &str = "nobody panics while they hold the lock";
+
+/// What one backend made of a write.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The backend has it.
+    Delivered,
+    /// The backend's backlog has it, and will deliver it.
+    Buffered,
+    /// The backend will never take it: its own words for the client.
+    Refused(Refusal),
+    /// The backend did not take it: full queue, no connection, no answer in time, or 5xx.
+    Unavailable,
+}
+
+/// A backend's 4xx.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The status, 400 to 499.
+    pub status: u16,
+    /// The `Content-Type` header.
+    pub content_type: Option<Bytes>,
+    /// The `X-Influxdb-Error` header.
+    pub error: Option<Bytes>,
+    /// The body, cut to 64 KiB.
+    pub body: Bytes,
+}
 
 /// The end of one backend.
 #[derive(Debug)]
@@ -47,7 +74,9 @@ impl Sender {
         let mut state = lock(&self.0);
         if !state.left {
             state.answers.push((output, answer));
-            wakes.0.extend(state.waker.take());
+            if state.waker.is_some() {
+                wakes.0.push(Arc::clone(&self.0));
+            }
         }
     }
 }
@@ -65,9 +94,7 @@ impl Drop for Sender {
         state.senders -= 1;
         let waker = if state.senders == 0 { state.waker.take() } else { None };
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -99,15 +126,18 @@ impl Drop for Receiver {
     }
 }
 
-/// The tasks of clients that have an answer and do not know it yet. They are told when it is
-/// dropped, at the latest.
+/// Clients that have an answer and may not know it yet. They are told when it is dropped, at the
+/// latest.
 #[derive(Debug, Default)]
-pub struct Wakes(Vec<Waker>);
+pub struct Wakes(Vec<Arc<Mutex<State>>>);
 
 impl Wakes {
     /// Tells them.
     pub fn wake(&mut self) {
-        self.0.drain(..).for_each(Waker::wake);
+        for state in self.0.drain(..) {
+            let waker = lock(&state).waker.take();
+            waker.into_iter().for_each(Waker::wake);
+        }
     }
 }
 
@@ -167,6 +197,21 @@ mod tests {
         drop(two);
         assert_eq!(woken(), 3, "no more can come");
         assert!(matches!(receiver.poll_recv(&context), Poll::Ready(None)));
+    }
+
+    #[test]
+    fn who_gathers_holds_up_nobody() {
+        let (count, waker) = counting();
+        let (slow, mut receiver) = channel();
+        let fast = slow.clone();
+        assert!(receiver.poll_recv(&Context::from_waker(&waker)).is_pending());
+        let (mut of_slow, mut of_fast) = (Wakes::default(), Wakes::default());
+        slow.send(0, Answer::Unavailable, &mut of_slow);
+        fast.send(1, Answer::Delivered, &mut of_fast);
+        of_fast.wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1, "whoever is first wakes");
+        of_slow.wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1, "and the other need not");
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Fanout {
         }
     }
 
-    /// Wakes the backends' threads, those that wait.
+    /// Wakes the backends' threads: those that wait, and can do something with what was offered.
     pub fn wake(&self) {
         for output in &self.outputs {
             output.queue.wake();

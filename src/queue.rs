@@ -26,12 +26,16 @@ pub trait Weigh {
     fn bytes(&self) -> u64;
     /// Lines of line protocol.
     fn lines(&self) -> u64;
-    /// What a receiver that cannot go on with one item tells others by that wait for the same; 0
-    /// of those that never do.
+    /// Items of one kind go one after the other at the receiver, so that one waits for what is
+    /// being done with another: see [`Receiver::hush`]. 0 is the kind of those that do not.
     fn kind(&self) -> u64 {
         0
     }
 }
+
+/// How many items may lie in a queue without waking its receiver: what one look takes out, and too
+/// few to fill the queue for others.
+const PARKED_MAX: usize = 256;
 
 /// The bounds of a queue: it refuses what would go over either.
 #[derive(Clone, Copy, Debug)]
@@ -109,10 +113,9 @@ impl<T: Weigh> Sender<T> {
         let channel = self.channel.as_ref().expect("the channel lives until the drop");
         match channel.try_send(item) {
             Ok(()) => {
-                // What waits anyway must not fill the queue for others.
-                let fills = |max| channel.len() > max / 2;
-                if !busy.holds(kind) || channel.capacity().is_some_and(fills) {
-                    self.wakes.store(true, Ordering::Relaxed);
+                let parked_max = PARKED_MAX.min(channel.capacity().unwrap_or(usize::MAX) / 2);
+                if !busy.holds(kind) || channel.len() > parked_max {
+                    self.wakes.store(true, Ordering::Release);
                 }
                 Ok(())
             }
@@ -126,11 +129,9 @@ impl<T: Weigh> Sender<T> {
     /// Wakes the sender thread if it waits, and is to be woken for what this end has pushed since
     /// the last time.
     pub fn wake(&self) {
-        if self.wakes.load(Ordering::Relaxed) {
-            self.wakes.store(false, Ordering::Relaxed);
-            if self.channel.as_ref().is_some_and(|channel| !channel.is_empty()) {
-                self.shared.waker.wake();
-            }
+        let wakes = self.wakes.load(Ordering::Relaxed) && self.wakes.swap(false, Ordering::Acquire);
+        if wakes && self.channel.as_ref().is_some_and(|channel| !channel.is_empty()) {
+            self.shared.waker.wake();
         }
     }
 
@@ -178,8 +179,8 @@ impl<T> Receiver<T> {
         self.channel.len()
     }
 
-    /// Until [`rouse`](Self::rouse), items of this kind wait in the queue without waking anybody,
-    /// unless they fill it. Kind 0 is none; where there are many kinds, some wake as ever.
+    /// Until [`rouse`](Self::rouse), items of this kind lie in the queue without waking anybody,
+    /// as long as they are few. Kind 0 is none; where there are many kinds, some wake as ever.
     pub fn hush(&self, kind: u64) {
         self.shared.busy.add(kind);
     }
@@ -189,7 +190,8 @@ impl<T> Receiver<T> {
         self.shared.busy.remove(kind);
     }
 
-    /// Whether items of no kind wake. If that is over, look for those that did not.
+    /// While this is set, no item wakes anybody, of whatever kind, as long as they are few. When it
+    /// is over, look for them.
     pub fn hush_all(&self, hush: bool) {
         self.shared.busy.set_all(hush);
     }

@@ -2,7 +2,7 @@
 //!
 //! Fronts make writes, `fanout` offers them to the queues, `backend` settles each exactly once.
 
-use crate::answers::{Sender, Wakes};
+use crate::answers::{self, Wakes};
 use crate::batch::Batch;
 use crate::queue::Weigh;
 use bytes::Bytes;
@@ -10,6 +10,8 @@ use hyper::header::{HeaderName, HeaderValue};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+
+pub use crate::answers::{Answer, Refusal};
 
 /// What a sender thread takes from its queue.
 #[derive(Clone, Debug)]
@@ -69,7 +71,10 @@ const PLACE: [&str; 6] = ["db", "rp", "org", "bucket", "u", "p"];
 const SHOWN: [&str; 6] = ["db", "rp", "org", "bucket", "precision", "consistency"];
 
 impl Destination {
-    /// A number that is the same for equal ones, and hardly ever for others; never 0.
+    /// A number that is the same for equal ones, and hardly ever for others; never 0. Who makes
+    /// two that have the same gains nothing: one of them waits for a request of the other. Writes
+    /// to one place may have several kinds, by their precision: those do not wait without being
+    /// looked at.
     #[must_use]
     pub fn kind(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -121,39 +126,13 @@ impl fmt::Debug for Destination {
     }
 }
 
-/// What one backend made of a write.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The backend has it.
-    Delivered,
-    /// The backend's backlog has it, and will deliver it.
-    Buffered,
-    /// The backend will never take it: its own words for the client.
-    Refused(Refusal),
-    /// The backend did not take it: full queue, no connection, no answer in time, or 5xx.
-    Unavailable,
-}
-
-/// A backend's 4xx.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// The status, 400 to 499.
-    pub status: u16,
-    /// The `Content-Type` header.
-    pub content_type: Option<Bytes>,
-    /// The `X-Influxdb-Error` header.
-    pub error: Option<Bytes>,
-    /// The body, cut to 64 KiB.
-    pub body: Bytes,
-}
-
 /// The waiting client's end of an answer: it gets one [`Answer`] per backend.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Which output of the listener this is, from 0.
     pub output: usize,
     /// Where its answer goes.
-    pub answers: Sender,
+    pub answers: answers::Sender,
 }
 
 impl Client {

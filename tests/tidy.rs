@@ -34,7 +34,7 @@ const NO_ARROWS: [(&[&str], &[&str]); 7] = [
     ),
     // The kernel rooms and what all others share know no plane.
     (
-        &["ring", "sys", "stream", "config", "metrics", "queue", "stop", "write"],
+        &["answers", "ring", "sys", "stream", "config", "metrics", "queue", "stop", "write"],
         &["udp", "http", "backend", "fanout"],
     ),
     // Fronts and backends meet in the queue only.

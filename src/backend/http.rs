@@ -22,6 +22,7 @@ mod held;
 mod keep;
 mod land;
 mod lanes;
+mod places;
 mod send;
 mod spooled;
 mod turn;
@@ -47,6 +48,7 @@ use health::{Health, Sampler};
 use held::Held;
 use land::{Ailment, Outage};
 use lanes::Lanes;
+use places::Places;
 use send::Transport;
 use spooled::{Commit, Spooled};
 use std::cell::Cell;
@@ -134,27 +136,10 @@ struct Sender {
     metrics: Arc<metrics::Backend>,
 }
 
-/// The last destination, and its place: that of the next is most often the same.
-#[derive(Debug, Default)]
-struct Places(Option<(Arc<Destination>, Arc<Destination>)>);
-
-impl Places {
-    fn of(&mut self, destination: &Arc<Destination>) -> Arc<Destination> {
-        match &self.0 {
-            Some((last, place)) if last == destination => Arc::clone(place),
-            _ => {
-                let place = Arc::new(destination.place());
-                self.0 = Some((Arc::clone(destination), Arc::clone(&place)));
-                place
-            }
-        }
-    }
-}
-
 /// A request that ended.
 struct Flight {
     place: Arc<Destination>,
-    /// Of what is in flight, to the queue.
+    /// Of its destination: what is hushed in the queue until it ends.
     kind: u64,
     ended: Result<Reply, Failure>,
     started: Instant,
@@ -208,6 +193,7 @@ impl Sender {
             self.start();
             self.hush();
             self.end_turn();
+            self.backlog.wake_clients();
             if self.is_done() {
                 break;
             }
@@ -219,6 +205,8 @@ impl Sender {
                 Some(flight) = self.flights.join_next() => {
                     let flight = flight.expect("a request neither panics nor is cancelled");
                     self.queue.rouse(flight.kind);
+                    // What came meanwhile is in the lanes when this one is judged.
+                    self.take_waiting().await;
                     self.land(flight);
                 }
                 flushed = self.commands.next_flush() => {

@@ -149,8 +149,8 @@ pub(super) async fn read_as_sent(
         // Also one that waits for room gives way: nobody else is told to while it does not.
         tokio::select! {
             biased;
-            () = gives_way(listed.as_ref()) => return Err(Unreadable::Slow),
             grown = grow(&mut held, data) => grown?,
+            () = gives_way(listed.as_ref()) => return Err(Unreadable::Slow),
         }
         if body.body.is_end_stream() {
             continue;

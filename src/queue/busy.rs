@@ -3,13 +3,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
-/// More kinds than this share places, and those that find theirs taken wake the receiver.
-const PLACES: usize = 64;
+/// More kinds than this share slots, and those that find theirs taken wake the receiver.
+const SLOTS: usize = 64;
 
 /// The kinds of items that wait anyway. The receiver alone writes, the fronts look.
 #[derive(Debug)]
 pub(super) struct Busy {
-    kinds: [AtomicU64; PLACES],
+    kinds: [AtomicU64; SLOTS],
     /// How many kinds there are, so that a front need not find out an item's kind for nothing.
     count: AtomicUsize,
     /// Items of every kind wait.
@@ -24,16 +24,16 @@ impl Default for Busy {
 }
 
 impl Busy {
-    fn place(&self, kind: u64) -> &AtomicU64 {
+    fn slot(&self, kind: u64) -> &AtomicU64 {
         let [low, ..] = kind.to_le_bytes();
-        &self.kinds[usize::from(low) % PLACES]
+        &self.kinds[usize::from(low) % SLOTS]
     }
 
     /// From now on items of this kind wait. 0 is no kind.
     pub(super) fn add(&self, kind: u64) {
-        let place = self.place(kind);
-        if kind != 0 && place.load(Ordering::Relaxed) == 0 {
-            place.store(kind, Ordering::Relaxed);
+        let slot = self.slot(kind);
+        if kind != 0 && slot.load(Ordering::Relaxed) == 0 {
+            slot.store(kind, Ordering::Relaxed);
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -41,9 +41,9 @@ impl Busy {
     /// Items of this kind do not wait any more. The receiver looks into the queue after this: what
     /// came before it may have woken nobody.
     pub(super) fn remove(&self, kind: u64) {
-        let place = self.place(kind);
-        if kind != 0 && place.load(Ordering::Relaxed) == kind {
-            place.store(0, Ordering::Relaxed);
+        let slot = self.slot(kind);
+        if kind != 0 && slot.load(Ordering::Relaxed) == kind {
+            slot.store(0, Ordering::Relaxed);
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
         fence(Ordering::SeqCst);
@@ -76,7 +76,7 @@ impl Busy {
     /// queue after each change of this, finds it there then.
     pub(super) fn holds(&self, kind: u64) -> bool {
         let is_busy = || {
-            let is_kind = || self.place(kind).load(Ordering::Relaxed) == kind;
+            let is_kind = || self.slot(kind).load(Ordering::Relaxed) == kind;
             self.all.load(Ordering::Relaxed) || kind != 0 && is_kind()
         };
         is_busy() && {
@@ -96,11 +96,11 @@ mod tests {
         let busy = Busy::default();
         let holds = |kind| busy.holds(kind);
         assert!(!busy.has_kinds());
-        let (one, same_place, other) = (7, 7 + PLACES as u64, 8);
-        [one, same_place, other, 0].into_iter().for_each(|kind| busy.add(kind));
-        assert_eq!([one, same_place, other, 0].map(holds), [true, false, true, false]);
-        busy.remove(same_place);
-        assert!(holds(one), "it was not that one's place");
+        let (one, same_slot, other) = (7, 7 + SLOTS as u64, 8);
+        [one, same_slot, other, 0].into_iter().for_each(|kind| busy.add(kind));
+        assert_eq!([one, same_slot, other, 0].map(holds), [true, false, true, false]);
+        busy.remove(same_slot);
+        assert!(holds(one), "it was not that one's slot");
         busy.remove(one);
         assert_eq!([one, other].map(holds), [false, true]);
         busy.set_all(true);

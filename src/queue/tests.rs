@@ -2,6 +2,7 @@
 
 use super::*;
 use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, PartialEq)]
 struct Item(u64);
@@ -132,44 +133,44 @@ fn what_waits_anyway_wakes_nobody_until_it_fills_the_queue() {
     }
 }
 
+/// Each item is pushed when the one before has been taken, at about the time when the receiver
+/// hushes its kind, ends that, looks, and waits: any that is neither seen nor wakes ends the test.
 #[test]
 fn an_item_that_woke_nobody_is_seen_when_its_kind_wakes_again() {
-    const ITEMS: usize = 200_000;
-    let (push, pop) = bounded(Limits { items_max: 1024, bytes_max: u64::MAX });
-    let pusher = std::thread::spawn(move || {
-        for n in 0..ITEMS {
-            while push.try_push(Of(1 + n as u64 % 2)).is_err() {
-                std::thread::yield_now();
+    const ITEMS: usize = 50_000;
+    let (push, pop) = bounded(Limits { items_max: 8, bytes_max: u64::MAX });
+    let taken = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&taken);
+    let popper = std::thread::spawn(move || {
+        for round in 0.. {
+            if pop.pop_blocking().is_none() {
+                return;
             }
-            push.wake();
-            // The receiver is to catch up now and then, and wait.
-            (0..n % 64).for_each(|_| std::hint::spin_loop());
+            match round % 3 {
+                0 => pop.hush_all(true),
+                _ => pop.hush(1),
+            }
+            // From here on the next comes.
+            seen.fetch_add(1, Ordering::Release);
+            (0..round % 200).for_each(|_| std::hint::spin_loop());
+            match round % 3 {
+                0 => pop.hush_all(false),
+                1 => pop.rouse(1),
+                _ => pop.rouse_all(),
+            }
         }
-        // Until the receiver has all, the end of this thread must not be what wakes it.
-        push
     });
-    let (mut seen, mut round) = (0, 0);
-    while seen < ITEMS {
-        // One that is never woken hangs here: this is the check.
-        pop.pop_blocking().expect("the pusher is there");
-        seen += 1;
-        round += 1;
-        match round % 3 {
-            0 => pop.hush_all(true),
-            kind => pop.hush(kind),
-        }
-        (0..round % 128).for_each(|_| std::hint::spin_loop());
-        match round % 3 {
-            0 => pop.hush_all(false),
-            kind if round % 2 == 0 => pop.rouse(kind),
-            _ => pop.rouse_all(),
-        }
-        while pop.try_pop().is_ok() {
-            seen += 1;
+    for n in 0..ITEMS {
+        push.try_push(Of(1)).expect("it is empty");
+        push.wake();
+        let end = Instant::now() + Duration::from_secs(10);
+        while taken.load(Ordering::Acquire) == n {
+            assert!(Instant::now() < end, "item {n} is in the queue, and the receiver sleeps");
+            std::hint::spin_loop();
         }
     }
-    assert_eq!(seen, ITEMS);
-    drop(pusher.join().expect("the pusher does not panic"));
+    drop(push);
+    popper.join().expect("the popper does not panic");
 }
 
 #[test]

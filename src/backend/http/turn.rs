@@ -40,9 +40,8 @@ impl Sender {
         self.publish();
     }
 
-    /// Lets clients and the spool know what was decided since the last turn.
+    /// Lets the spool keep up with what was decided since the last turn.
     pub(super) fn end_turn(&mut self) {
-        self.backlog.wake_clients();
         let Some(spool) = self.backlog.spool() else { return };
         let now = Instant::now();
         let trimmed = spool.end_turn(now);
@@ -86,6 +85,7 @@ impl Sender {
             tracing::warn!(relay, backend, lines, bytes, "the backlog is dropped at shutdown");
         }
         self.publish();
+        self.queue.rouse_all();
         for held in self.lanes.drain() {
             self.backlog.leave(held);
         }
@@ -95,6 +95,8 @@ impl Sender {
         let leave_rest = async {
             while let Some(write) = self.queue.pop().await {
                 self.backlog.leave(Held::new(write));
+                // A front may keep the queue open for this very client.
+                self.backlog.wake_clients();
             }
         };
         drop(timeout(FRONTS_TIMEOUT, leave_rest).await);
