@@ -150,8 +150,7 @@ impl Drop for Wakes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
+    use crate::test_waker::counting;
 
     impl Receiver {
         /// An answer that is there, if one is.
@@ -160,42 +159,27 @@ mod tests {
         }
     }
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn counting() -> (Arc<Count>, Waker) {
-        let count = Arc::new(Count::default());
-        (Arc::clone(&count), Waker::from(count))
-    }
-
     #[test]
     fn an_answer_comes_when_its_wake_is_given_or_dropped() {
         let (count, waker) = counting();
         let context = Context::from_waker(&waker);
-        let woken = || count.0.load(Ordering::Relaxed);
         let (one, mut receiver) = channel();
         let two = one.clone();
         assert!(receiver.poll_recv(&context).is_pending());
         let mut wakes = Wakes::default();
         one.send(0, Answer::Delivered, &mut wakes);
         drop(one);
-        assert_eq!(woken(), 0, "whom to wake is gathered");
+        assert_eq!(count.get(), 0, "whom to wake is gathered");
         wakes.wake();
-        assert_eq!(woken(), 1);
+        assert_eq!(count.get(), 1);
         assert!(matches!(receiver.poll_recv(&context), Poll::Ready(Some((0, Answer::Delivered)))));
         assert!(receiver.poll_recv(&context).is_pending());
         two.send(1, Answer::Unavailable, &mut Wakes::default());
-        assert_eq!(woken(), 2, "gathered, and dropped at once");
+        assert_eq!(count.get(), 2, "gathered, and dropped at once");
         assert!(matches!(receiver.try_recv(), Some((1, Answer::Unavailable))));
         assert!(receiver.poll_recv(&context).is_pending());
         drop(two);
-        assert_eq!(woken(), 3, "no more can come");
+        assert_eq!(count.get(), 3, "no more can come");
         assert!(matches!(receiver.poll_recv(&context), Poll::Ready(None)));
     }
 
@@ -209,9 +193,9 @@ mod tests {
         slow.send(0, Answer::Unavailable, &mut of_slow);
         fast.send(1, Answer::Delivered, &mut of_fast);
         of_fast.wake();
-        assert_eq!(count.0.load(Ordering::Relaxed), 1, "whoever is first wakes");
+        assert_eq!(count.get(), 1, "whoever is first wakes");
         of_slow.wake();
-        assert_eq!(count.0.load(Ordering::Relaxed), 1, "and the other need not");
+        assert_eq!(count.get(), 1, "and the other need not");
     }
 
     #[test]
@@ -224,6 +208,6 @@ mod tests {
         sender.send(0, Answer::Delivered, &mut wakes);
         assert!(wakes.0.is_empty() && lock(&sender.0).answers.is_empty());
         drop((sender, wakes));
-        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        assert_eq!(count.get(), 0);
     }
 }

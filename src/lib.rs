@@ -43,3 +43,6 @@ pub mod tls;
 pub mod top;
 pub mod udp;
 pub mod write;
+
+#[cfg(test)]
+mod test_waker;

@@ -35,7 +35,7 @@ pub trait Weigh {
 
 /// How many items may lie in a queue without waking its receiver: what one look takes out, and too
 /// few to fill the queue for others.
-const PARKED_MAX: usize = 256;
+pub const PARKED_MAX: usize = 256;
 
 /// The bounds of a queue: it refuses what would go over either.
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,9 @@
 mod buffers;
 pub mod cmsg;
 pub mod name;
+mod received;
+
+pub use received::Received;
 
 use buffers::BufferRing;
 use io_uring::types::{CancelBuilder, Fd, RecvMsgOut, SubmitArgs, Timespec};
@@ -62,22 +65,6 @@ pub enum Event<'a> {
     BuffersExhausted,
     /// The receive ended with an error; it is armed again at the next wait.
     Failed(io::Error),
-}
-
-/// The payload of one completion.
-#[derive(Debug)]
-pub struct Received<'a> {
-    /// The datagrams' bytes, one behind the other.
-    pub payload: &'a [u8],
-    /// The sender's address, as [`name::decode`] reads it.
-    pub name: &'a [u8],
-    /// The length of each joined datagram but the last, which may be shorter; `None` if the
-    /// payload is one datagram.
-    pub stride: Option<usize>,
-    /// The kernel's running count of datagrams dropped at this socket, if it told.
-    pub kernel_drops: Option<u32>,
-    /// The payload was cut to the size of the buffer.
-    pub truncated: bool,
 }
 
 impl Waker {

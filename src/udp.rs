@@ -231,10 +231,8 @@ impl Intake {
             // Where its last whole line ends cannot be known; no UDP datagram is this long.
             return self.metrics.truncated.add(1);
         }
-        let payload = received.payload;
-        let stride = received.stride.unwrap_or(payload.len()).max(1);
-        self.metrics.datagrams.add(payload.len().div_ceil(stride).max(1) as u64);
-        self.take_lines(payload, stride, received.name);
+        self.metrics.datagrams.add(received.datagrams() as u64);
+        self.take_lines(received.payload, received.datagram_bytes(), received.name);
     }
 
     /// Takes the lines of `bytes`, which are datagrams of `stride` bytes, each with its own stamp,
@@ -315,11 +313,7 @@ impl Intake {
             // It mostly is that one: no need to divide.
             stamped.until = if start < next { next } else { (start / stride + 1) * stride };
             let now_ns = *stamped.now_ns.get_or_insert_with(sys::now_ns);
-            let stamp_ns = self.stamper.stamp(now_ns);
-            stamped.stamp = match self.precision {
-                Precision::Nanosecond => stamp_ns,
-                precision => stamp_ns / precision.nanoseconds(),
-            };
+            stamped.stamp = self.stamper.stamp(now_ns) / self.precision.nanoseconds();
         }
         stamped.stamp
     }

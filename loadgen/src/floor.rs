@@ -79,9 +79,8 @@ pub fn run(plan: &Plan) -> Result<Forwarded> {
         let mut failure = None;
         let completions = ring.drain(2 * want, |event| match event {
             Event::Datagrams(received) => {
-                let payload = received.payload.len();
-                datagrams += received.stride.map_or(1, |stride| payload.div_ceil(stride.max(1)));
-                bytes += payload;
+                datagrams += received.datagrams();
+                bytes += received.payload.len();
                 forwarder.take(&received);
             }
             Event::BuffersExhausted => {}

@@ -35,7 +35,7 @@ use crate::backoff::Backoff;
 use crate::config::HttpTarget;
 use crate::control::{Command, Flushed};
 use crate::metrics::{self, Drop, STATUS_CLASSES, State, status_class};
-use crate::queue::Receiver;
+use crate::queue::{PARKED_MAX, Receiver};
 use crate::runtime;
 use crate::stop::Stop;
 use crate::sys;
@@ -62,7 +62,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Writes taken from the queue before requests that ended get their turn.
-const POPS_MAX: usize = 256;
+const POPS_MAX: usize = PARKED_MAX;
 /// Bytes of lines that are read back from disk before anything else gets its turn.
 const READ_BYTES_MAX: usize = 1024 * 1024;
 /// Sockets close at once when they are told to; this only bounds a kernel that does not.

@@ -1,6 +1,7 @@
 //! What the queue takes, refuses and owes, and whom it wakes.
 
 use super::*;
+use crate::test_waker::counting;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
@@ -89,27 +90,17 @@ impl Weigh for Of {
     }
 }
 
-#[derive(Default)]
-struct Count(AtomicUsize);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn what_waits_anyway_wakes_nobody_until_it_fills_the_queue() {
     let (push, pop) = bounded(Limits { items_max: 8, bytes_max: u64::MAX });
-    let count = Arc::new(Count::default());
-    let waker = Waker::from(Arc::clone(&count));
+    let (count, waker) = counting();
     // Whether a receiver that waits is woken for an item of this kind.
     let wakes = |kind| {
         while pop.poll_pop(&mut Context::from_waker(&waker)).is_ready() {}
-        let before = count.0.load(Ordering::Relaxed);
+        let before = count.get();
         push.try_push(Of(kind)).expect("there is room");
         push.wake();
-        count.0.load(Ordering::Relaxed) > before
+        count.get() > before
     };
     pop.hush(3);
     assert_eq!([3, 4, 0].map(wakes), [false, true, true]);
@@ -125,11 +116,11 @@ fn what_waits_anyway_wakes_nobody_until_it_fills_the_queue() {
 
     pop.hush(3);
     assert!(!wakes(3));
-    let before = count.0.load(Ordering::Relaxed);
+    let before = count.get();
     for n in 2..=8 {
         push.try_push(Of(3)).expect("there is room");
         push.wake();
-        assert_eq!(count.0.load(Ordering::Relaxed) > before, n > 4, "{n} of 8");
+        assert_eq!(count.get() > before, n > 4, "{n} of 8");
     }
 }
 

@@ -86,7 +86,7 @@ fn a_destination_that_is_asked_to_wait_waits_alone() {
             assert!(matches!(answer, Answer::Delivered | Answer::Buffered), "{answer:?}");
         }
         // While all wait, what comes is answered at once, and must find room in the backlog.
-        std::thread::sleep(Duration::from_millis(1));
+        kept::wait("the backlog to drain", || sender.metrics.owed.backlog_bytes() < 1 << 20);
     }
     let metrics = Arc::clone(&sender.metrics);
     let end = Instant::now() + DEADLINE;
