@@ -86,18 +86,18 @@ impl Backlog {
         Kept::InMemory
     }
 
-    /// Takes a write that is in flight into the backlog, because what is behind it will be: after
-    /// a restart, it must be in front of that. Its client waits on.
-    pub(super) fn keep_in_flight(&mut self, held: &mut Held) {
+    /// Takes a write that is in flight, or waits for its turn, into the backlog because what is
+    /// behind it will be: after a restart, it must be in front of that. Its client waits on.
+    pub(super) fn keep_in_front(&mut self, held: &mut Held) {
         let Some(spool) = &mut self.spool else { return };
         if held.is_kept() {
             return;
         }
         let now_s = sys::now_s();
-        if let Ok(at) = spool.append(&held.write, now_s, true) {
-            self.metrics.backlog.lines.add(held.write.batch.lines());
-            self.take_into_memory(held, now_s, Some(at));
-        }
+        // Appended later, it would be behind: where the disk fails, it is in memory alone.
+        let at = spool.append(&held.write, now_s, true).ok();
+        self.metrics.backlog.lines.add(held.write.batch.lines());
+        self.take_into_memory(held, now_s, at);
     }
 
     fn take(&mut self, held: &mut Held, share: Share) -> Kept {
@@ -172,6 +172,9 @@ impl Backlog {
         match (&mut self.spool, &held.stored) {
             (Some(spool), Some(stored)) if matches!(answer, Answer::Buffered) => {
                 spool.promise(stored.at, waiter, answer, &mut self.wakes);
+            }
+            (Some(spool), None) if matches!(answer, Answer::Buffered) && spool.syncs_always() => {
+                waiter.answer(Answer::Unavailable, &mut self.wakes);
             }
             _ => waiter.answer(answer, &mut self.wakes),
         }

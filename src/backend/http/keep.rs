@@ -15,7 +15,7 @@ impl Sender {
     pub(super) fn keep_waiting(&mut self, destination: Option<&Arc<Destination>>, share: Share) {
         let (backlog, ailments) = (&mut self.backlog, &self.ailments);
         if destination.is_none() {
-            self.lanes.each_in_flight(None, |held| backlog.keep_in_flight(held));
+            self.lanes.in_flight().for_each(|held| backlog.keep_in_front(held));
         }
         self.lanes.retain_waiting(destination, |key, held| {
             let refusal = ailments.get(key).and_then(|ailment| ailment.refusal.clone());
@@ -70,8 +70,7 @@ impl Sender {
         let alone = ailment.filter(|ailment| ailment.alone && self.outage.is_none());
         let share = alone.map_or(Share::All, |ailment| ailment.share);
         let refusal = ailment.and_then(|ailment| ailment.refusal.clone());
-        let backlog = &mut self.backlog;
-        self.lanes.each_in_flight(Some(destination), |held| backlog.keep_in_flight(held));
+        self.keep_in_front(destination);
         let answer = refusal.map_or(Answer::Buffered, Answer::Refused);
         match self.backlog.keep(&mut held, share, answer) {
             Kept::InMemory => Some(held),
@@ -83,5 +82,19 @@ impl Sender {
                 None
             }
         }
+    }
+
+    /// Takes all of a destination into the backlog that is not there, so that what is behind it can
+    /// be. Of what waits, all is kept or nothing.
+    fn keep_in_front(&mut self, destination: &Arc<Destination>) {
+        if self.backlog.spool().is_none() {
+            return;
+        }
+        let last = self.lanes.flight(destination).last();
+        if last.into_iter().chain(self.lanes.last_waiting(destination)).all(Held::is_kept) {
+            return;
+        }
+        let backlog = &mut self.backlog;
+        self.lanes.all_of(destination).for_each(|held| backlog.keep_in_front(held));
     }
 }

@@ -104,10 +104,6 @@ impl<T> Lane<T> {
     }
 }
 
-fn flight<T>(lane: &mut Lane<T>) -> &mut Vec<T> {
-    &mut lane.flight
-}
-
 impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
     /// No lanes yet. `bytes` gives what an item adds to a request, `merges` whether two of a lane
     /// can be in the same one.
@@ -321,12 +317,15 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         }
     }
 
-    /// Looks at all that is in flight, of one destination or of all, each in its order.
-    pub(super) fn each_in_flight(&mut self, key: Option<&K>, look: impl FnMut(&mut T)) {
-        match key {
-            Some(key) => self.lanes.get_mut(key).into_iter().flat_map(flight).for_each(look),
-            None => self.lanes.values_mut().flat_map(flight).for_each(look),
-        }
+    /// All that is in flight, each destination's in its order.
+    pub(super) fn in_flight(&mut self) -> impl Iterator<Item = &mut T> {
+        self.lanes.values_mut().flat_map(|lane| &mut lane.flight)
+    }
+
+    /// All of a destination: what is in flight, and then what waits.
+    pub(super) fn all_of(&mut self, key: &K) -> impl Iterator<Item = &mut T> {
+        let lane = self.lanes.get_mut(key).into_iter();
+        lane.flat_map(|lane| lane.flight.iter_mut().chain(&mut lane.waiting))
     }
 
     /// Takes out what waits, and forgets all about it; what is in flight stays.

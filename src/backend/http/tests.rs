@@ -7,6 +7,7 @@ mod kept;
 mod odd;
 mod places;
 mod poison;
+mod spooled;
 mod tls;
 
 use super::*;
