@@ -21,7 +21,7 @@ pub use start_error::StartError;
 pub use threads::Ended;
 
 use crate::config::{Config, HttpListener, UdpListener};
-use crate::metrics::Registry;
+use crate::metrics::{self, Registry};
 use crate::pulse::{Pulse, Pulses};
 use crate::ring::{ReceiveRing, Waker};
 use crate::service::passed::Passed;
@@ -54,6 +54,8 @@ pub struct Relay {
     http: Vec<Front<http::Serving>>,
     /// Outputs that were taken out.
     leaving: Vec<Leaving>,
+    /// The counters of those that have ended and whose books did not close.
+    unclosed: Vec<Arc<metrics::Backend>>,
     /// Ends last: who watches the relay sees it drain.
     admin: Threads,
     admin_stopper: Stopper,
@@ -90,6 +92,7 @@ impl Relay {
             udp: Vec::new(),
             http: Vec::new(),
             leaving: Vec::new(),
+            unclosed: Vec::new(),
             admin: Threads::new(tell.clone()),
             admin_stopper: Stopper::default(),
             telling: Telling::default(),
@@ -290,7 +293,11 @@ impl Relay {
         let Some(at) = self.leaving.iter().position(its) else { return Some(ended) };
         let mut gone = self.leaving.remove(at);
         gone.thread.join();
-        Books::of(&[Arc::clone(&gone.metrics)]).log();
+        let books = Books::of(&[Arc::clone(&gone.metrics)]);
+        books.log();
+        if !books.close() {
+            self.unclosed.push(Arc::clone(&gone.metrics));
+        }
         gone.tell_spool();
         self.list_backends();
         ended.error.is_some().then_some(ended)
@@ -301,6 +308,7 @@ impl Relay {
     pub fn stop(mut self) -> Books {
         let deadline = Instant::now() + self.config.shutdown_timeout;
         self.outputs().for_each(|output| output.stop(deadline));
+        self.leaving.iter().for_each(|output| output.stop(deadline));
         self.stopper.stop(deadline);
         self.wake_workers();
         self.fronts.join();
@@ -317,7 +325,9 @@ impl Relay {
                 tracing::error!(thread, error, "a thread failed while the relay was stopping");
             }
         }
-        Books::read(&self.registry)
+        let mut backends = self.registry.backends.list();
+        backends.append(&mut self.unclosed);
+        Books::of(&backends)
     }
 
     fn wake_workers(&self) {

@@ -40,9 +40,16 @@ impl Stopper {
         Stop(self.0.subscribe())
     }
 
-    /// Tells everybody to stop, and by when the queues must be empty.
+    /// Tells everybody to stop, and by when the queues must be empty. Said again, the earlier
+    /// deadline holds.
     pub fn stop(&self, deadline: Instant) {
-        self.0.send_replace(Phase::Draining { deadline });
+        self.0.send_modify(|phase| {
+            let deadline = match *phase {
+                Phase::Running => deadline,
+                Phase::Draining { deadline: before } => before.min(deadline),
+            };
+            *phase = Phase::Draining { deadline };
+        });
     }
 }
 
@@ -59,6 +66,19 @@ impl Stop {
         match *self.0.borrow() {
             Phase::Running => None,
             Phase::Draining { deadline } => Some(deadline),
+        }
+    }
+
+    /// Waits for the drain deadline, which may come to be earlier meanwhile.
+    pub async fn drained(&mut self) {
+        loop {
+            let deadline = self.wait().await;
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline.into()) => return,
+                changed = self.0.changed() => if changed.is_err() {
+                    return tokio::time::sleep_until(deadline.into()).await;
+                },
+            }
         }
     }
 

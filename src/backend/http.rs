@@ -201,7 +201,7 @@ impl Sender {
             let next_tick = self.backlog.spool().and_then(|spool| spool.next_tick());
             tokio::select! {
                 biased;
-                () = deadline(&mut stop) => break,
+                () = stop.drained() => break,
                 Some(flight) = self.flights.join_next() => {
                     let flight = flight.expect("a request neither panics nor is cancelled");
                     self.queue.rouse(flight.kind);
@@ -375,11 +375,6 @@ async fn sleep_until(time: Option<Instant>) {
     if let Some(time) = time {
         tokio::time::sleep_until(time.into()).await;
     }
-}
-
-async fn deadline(stop: &mut Stop) {
-    let deadline = stop.wait().await;
-    tokio::time::sleep_until(deadline.into()).await;
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The closing books: for every backend, what was taken and what became of it.
 
-use crate::metrics::{Backend, Drop, Registry, SharedCounter};
+use crate::metrics::{Backend, Drop, SharedCounter};
 use std::sync::Arc;
 
 /// The books of all backends at one moment.
@@ -42,13 +42,7 @@ impl Opaque {
 }
 
 impl Books {
-    /// Reads every backend's counters. Exact once the threads have stopped.
-    #[must_use]
-    pub fn read(registry: &Registry) -> Self {
-        Self::of(&registry.backends.list())
-    }
-
-    /// The books of some backends.
+    /// Reads the counters of some backends. Exact once their threads have stopped.
     pub(super) fn of(backends: &[Arc<Backend>]) -> Self {
         Self(backends.iter().map(|backend| Account::read(backend)).collect())
     }
@@ -156,16 +150,14 @@ mod tests {
     fn what_nobody_will_take_out_of_a_queue_keeps_the_books_open() {
         let (push, pop) = bounded(Limits { items_max: 2, bytes_max: 10 });
         let backend = Backend::new("relay".into(), "backend".into(), Arc::clone(pop.owed()));
-        let backend = Arc::new(backend);
-        let registry =
-            Registry { backends: vec![Arc::clone(&backend)].into(), ..Registry::default() };
-        assert!(Books::read(&registry).close());
-        backend.taken.add(3);
-        assert!(!Books::read(&registry).close(), "three lines are nowhere");
+        let backend = [Arc::new(backend)];
+        assert!(Books::of(&backend).close());
+        backend[0].taken.add(3);
+        assert!(!Books::of(&backend).close(), "three lines are nowhere");
         assert!(push.try_push(Lines(3)).is_ok());
-        assert!(!Books::read(&registry).close(), "they are queued, and will stay there");
+        assert!(!Books::of(&backend).close(), "they are queued, and will stay there");
         pop.owed().settle(3, 3);
-        backend.delivered.add(3);
-        assert!(Books::read(&registry).close());
+        backend[0].delivered.add(3);
+        assert!(Books::of(&backend).close());
     }
 }

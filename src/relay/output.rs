@@ -62,6 +62,7 @@ pub(super) struct Running {
 pub(super) struct Leaving {
     /// Its counters.
     pub(super) metrics: Arc<metrics::Backend>,
+    stopper: Stopper,
     /// Its thread.
     pub(super) thread: Threads,
     /// Where its spool is.
@@ -69,6 +70,12 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
+    /// What is left at `deadline`, or when it had to be drained before that, is dropped or stays in
+    /// the spool.
+    pub(super) fn stop(&self, deadline: Instant) {
+        self.stopper.stop(deadline);
+    }
+
     /// Says where the rest of it is, if it has a rest that outlives it.
     pub(super) fn tell_spool(&self) {
         let Some(dir) = &self.spool else { return };
@@ -209,8 +216,8 @@ impl Running {
 
     /// Lets go of the queue: its thread ends once all fronts have, and it is drained.
     pub(super) fn leave(self) -> Leaving {
-        let Self { front, thread, spool, .. } = self;
-        Leaving { metrics: Arc::clone(&front.metrics), thread, spool }
+        let Self { front, stopper, thread, spool, .. } = self;
+        Leaving { metrics: Arc::clone(&front.metrics), stopper, thread, spool }
     }
 }
 

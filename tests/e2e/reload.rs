@@ -327,6 +327,25 @@ fn an_output_that_is_taken_out_drains_what_it_has() {
 }
 
 #[test]
+fn a_shorter_shutdown_timeout_holds_for_what_drains_already() {
+    let (stuck, _gate) = HttpBackend::gated(|_| Reply::status(204));
+    let sink = UdpSink::start();
+    let kept = udp_output("kept", sink.addr(), "");
+    let stuck_output = http_output("stuck", stuck.addr(), "database = \"d\"\ntimeout = \"60s\"");
+    let of = |timeout: &str, outputs: &[String]| {
+        format!("shutdown-timeout = \"{timeout}\"\n{}", udp_listener("in", "", outputs))
+    };
+    let relay = Relay::start(&of("10m", &[stuck_output, kept.clone()]));
+    UdpSource::new(&relay, "in").send_all(&numbered("drains", 500));
+    stuck.wait_for_requests(1);
+    relay.reload(&of("10m", std::slice::from_ref(&kept)));
+    relay.reload(&of("100ms", &[kept]));
+    relay.signal(Signal::TERM);
+    let books = relay.wait().books("in", "stuck");
+    assert_eq!((books.taken, books.dropped("shutdown")), (500, 500), "{books:?}");
+}
+
+#[test]
 fn a_backlog_moves_with_its_output_and_a_spool_stays_behind() {
     let (down, _up) = HttpBackend::down_until_told();
     let up = HttpBackend::healthy();

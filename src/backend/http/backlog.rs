@@ -296,7 +296,12 @@ impl Backlog {
                 _ => {}
             }
         }
-        self.settle(held, Outcome::Dropped(metrics::Drop::Shutdown));
+        let why = match (&self.spool, &held.stored, held.kept_s) {
+            // It was in flight when the disk dropped it.
+            (Some(spool), Some(_), Some(kept_s)) => spool.why_gone(kept_s),
+            _ => metrics::Drop::Shutdown,
+        };
+        self.settle(held, Outcome::Dropped(why));
     }
 
     /// Whether it is on disk, and was not dropped there.

@@ -89,3 +89,29 @@ fn no_client_is_promised_a_disk_that_did_not_take_its_write() {
     up.store(true, Ordering::Relaxed);
     assert_eq!(sender.finish().delivered.get(), 2, "and not lost");
 }
+
+#[test]
+fn what_a_full_spool_drops_while_it_is_in_flight_is_counted_so_at_the_end() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (address, requests) = backend(|_, body| {
+        if body.starts_with('b') {
+            loop {
+                thread::park();
+            }
+        }
+        answer("500 Internal Server Error")
+    });
+    let sender = start(spooling(address, dir.path()));
+    let _in_flight = sender.write("b", "b f=0 1");
+    assert!(next(&requests).body.starts_with('b'));
+    // A segment has 1 MiB.
+    for n in 0..150 {
+        let line = format!("a f=\"{}\" {n}", "x".repeat(10_000));
+        assert!(matches!(settled(sender.write("a", &line)), Answer::Buffered));
+    }
+    sender.stopper.stop(Instant::now());
+    let metrics = sender.finish();
+    let (full, left) = (dropped(&metrics, Drop::SpoolFull), metrics.spool.left.get());
+    assert!(full > 100, "the oldest segment is gone, and what is in flight was in it");
+    assert_eq!((full + left, dropped(&metrics, Drop::Shutdown)), (151, 0));
+}
