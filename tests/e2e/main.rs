@@ -79,6 +79,7 @@ mod real_prometheus;
 mod real_tls;
 mod reload;
 mod reload_refused;
+mod reload_removed;
 mod retries;
 mod service;
 mod spool;
