@@ -296,11 +296,8 @@ impl Backlog {
                 _ => {}
             }
         }
-        let why = match (&self.spool, &held.stored, held.kept_s) {
-            // It was in flight when the disk dropped it.
-            (Some(spool), Some(_), Some(kept_s)) => spool.why_gone(kept_s),
-            _ => metrics::Drop::Shutdown,
-        };
+        let gone = held.stored.as_ref().and_then(|stored| stored.gone.get());
+        let why = gone.unwrap_or(metrics::Drop::Shutdown);
         self.settle(held, Outcome::Dropped(why));
     }
 

@@ -4,6 +4,7 @@
 
 use crate::answers::Wakes;
 use crate::batch::Batch;
+use crate::metrics::Drop;
 use crate::queue::Weigh;
 use crate::spool::Place;
 use crate::write::{Answer, Client, Write};
@@ -30,11 +31,13 @@ pub(super) struct Held {
 pub(super) struct Stored {
     pub(super) at: Place,
     pub(super) parts: Cell<usize>,
+    /// Why the disk does not have it any more, if it dropped it.
+    pub(super) gone: Cell<Option<Drop>>,
 }
 
 impl Stored {
     pub(super) fn new(at: Place) -> Rc<Self> {
-        Rc::new(Self { at, parts: Cell::new(1) })
+        Rc::new(Self { at, parts: Cell::new(1), gone: Cell::default() })
     }
 }
 

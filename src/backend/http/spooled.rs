@@ -92,13 +92,6 @@ impl Spooled {
         self.spool.has(segment)
     }
 
-    /// Why the segment of a write is not there any more that was kept at `kept_s`.
-    pub(super) fn why_gone(&self, kept_s: u64) -> Drop {
-        let age = Duration::from_secs(sys::now_s().saturating_sub(kept_s));
-        let is_old = self.spool.limits().age_max.is_some_and(|max| age > max);
-        if is_old { Drop::SpoolAged } else { Drop::SpoolFull }
-    }
-
     /// Whether a client may be told that its write is kept only when that is on the disk.
     pub(super) fn syncs_always(&self) -> bool {
         self.fsync == Fsync::Always

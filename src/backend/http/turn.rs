@@ -54,6 +54,10 @@ impl Sender {
         for (segment, why) in trimmed {
             let backlog = &mut self.backlog;
             backlog.tell(why);
+            // What is in flight may be delivered all the same.
+            let in_flight = self.lanes.in_flight().filter_map(|held| held.stored.as_ref());
+            let lost = in_flight.filter(|stored| stored.at.segment() == segment);
+            lost.for_each(|stored| stored.gone.set(Some(why)));
             self.lanes.retain_waiting(None, |_, held| {
                 let stays = held.segment() != Some(segment);
                 if !stays {
