@@ -3,7 +3,7 @@
 
 mod top;
 
-pub use top::{FLAGS as TOP_FLAGS, TopOptions, USAGE as TOP_USAGE};
+pub use top::{TopOptions, USAGE as TOP_USAGE};
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -112,8 +112,8 @@ impl UsageError {
     }
 }
 
-/// The flags, for those that complete them.
-pub const FLAGS: [&str; 7] = ["config", "check", "v", "log-format", "version", "h", "help"];
+/// The flags.
+const FLAGS: [&str; 7] = ["config", "check", "v", "log-format", "version", "h", "help"];
 
 #[derive(Default)]
 struct Flags {

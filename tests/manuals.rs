@@ -6,7 +6,7 @@
 #[path = "support/roff.rs"]
 mod roff;
 
-use ringrelay::cli::USAGE;
+use ringrelay::cli::{TOP_USAGE, USAGE};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,9 +19,9 @@ fn text(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The options of `ringrelay -h`, without their dashes, in its order.
-fn options() -> Vec<&'static str> {
-    let rows = USAGE.lines().filter(|line| line.starts_with("  -"));
+/// The options of `ringrelay -h`, or of `ringrelay top -h`, without their dashes, in its order.
+fn options(usage: &'static str) -> Vec<&'static str> {
+    let rows = usage.lines().filter(|line| line.starts_with("  -"));
     let words = rows.flat_map(|row| {
         let options = row.trim_start().split("  ").next().expect("a split has a first part");
         options.split([',', ' ']).filter_map(|word| word.strip_prefix('-'))
@@ -68,7 +68,7 @@ fn the_page_of_the_command_has_its_options() {
     let tags = section.split(".TP\n").skip(1).filter_map(|item| item.lines().next());
     let words = tags.flat_map(|tag| tag.split([' ', '"', ',']));
     let described = words.filter_map(|word| word.strip_prefix('-'));
-    assert_eq!(sorted(described), sorted(options()));
+    assert_eq!(sorted(described), sorted(options(USAGE)));
 }
 
 #[test]
@@ -84,13 +84,23 @@ fn each_completion_has_the_options() {
         let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
         code.collect::<Vec<_>>().join("\n")
     };
-    let fish = after(&code("packaging/completions/ringrelay.fish"), " -o ");
+    let fish = code("packaging/completions/ringrelay.fish");
+    let fish = |other: &str| {
+        let lines: Vec<_> = fish.lines().filter(|line| !line.contains(other)).collect();
+        after(&lines.join("\n"), " -o ")
+    };
     let zsh = code("packaging/completions/_ringrelay");
-    let zsh = [after(&zsh, "'-"), after(&zsh, "{-"), after(&zsh, ",-"), after(&zsh, ")-")];
-    let options = sorted(options().into_iter().map(str::to_owned));
-    assert_eq!(sorted(fish), options, "fish");
-    assert_eq!(sorted(zsh.concat()), options, "zsh");
-    assert_eq!(sorted(bash("ringrelay -")), sorted(options.iter().map(|o| format!("-{o}"))));
+    let (zsh_top, zsh_rest) = zsh.split_once("\n    *)\n").expect("a case for the rest");
+    let zsh = |text: &str| ["'-", "{-", ",-", ")-"].map(|mark| after(text, mark)).concat();
+    for (usage, line, fish, zsh_words) in [
+        (USAGE, "ringrelay -", fish("-n $top"), zsh(zsh_rest)),
+        (TOP_USAGE, "ringrelay top -", fish("-n $run"), zsh(zsh_top)),
+    ] {
+        let options = sorted(options(usage).into_iter().map(str::to_owned));
+        assert_eq!(sorted(fish), options, "fish: {line}");
+        assert_eq!(sorted(zsh_words), options, "zsh: {line}");
+        assert_eq!(sorted(bash(line)), sorted(options.iter().map(|o| format!("-{o}"))));
+    }
 }
 
 #[test]
@@ -128,6 +138,7 @@ fn bash_completes_values_too() {
     {
         assert_eq!(bash(line), ["fork.conf"], "{line}");
     }
+    assert_eq!(bash("ringrelay top -ca-file fork."), ["fork.conf"]);
     for line in
         ["ringrelay -log-format ''", "ringrelay -v --log-format =", "ringrelay -log-format = ''"]
     {

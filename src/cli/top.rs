@@ -27,8 +27,8 @@ Two dashes work as well as one, and -config=FILE as well as -config FILE.
 For HTTP basic authentication write https://USER:PASSWORD@HOST:PORT.
 ";
 
-/// The flags, for those that complete them.
-pub const FLAGS: [&str; 9] = [
+/// The flags.
+const FLAGS: [&str; 9] = [
     "config",
     "interval",
     "once",

@@ -128,14 +128,15 @@ impl Judge<'_> {
         }
     }
 
-    /// The lines of a source come first in their order; but one that told whether those before it
-    /// are poison comes again behind them, so that it stands.
+    /// The lines of a source come first in their order. Only where content is in question one goes
+    /// ahead to tell whether those before it are poison, and comes again behind them.
     fn order(&mut self, index: usize, store: &Store) {
         let mut newest = HashMap::<usize, usize>::new();
+        let leaps = self.has(Fault::is_about_content);
         for &(source, number) in &store.first {
             let before = newest.insert(source, number);
-            let late =
-                |before: &usize| *before > number && !store.stands_behind(source, *before, number);
+            let went_ahead = |before| leaps && store.stands_behind(source, before, number);
+            let late = |before: &usize| *before > number && !went_ahead(*before);
             if let Some(before) = before.filter(late) {
                 self.say(format!("b{index}: {source}/{number} came first after {before}"));
             }
