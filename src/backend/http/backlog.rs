@@ -4,6 +4,8 @@
 //! the [`Backlog`] counts, and sees to it that what is kept is on disk too if there is a spool.
 //! Their order is the lanes' business.
 
+mod leave;
+
 use super::held::{Held, Stored};
 use super::spooled::Spooled;
 use crate::answers::Wakes;
@@ -286,36 +288,10 @@ impl Backlog {
         (writes, lines, bytes)
     }
 
-    /// The relay ends: leaves a write in the spool, or drops it.
-    pub(super) fn leave(&mut self, mut held: Held) {
-        if self.spool.is_some() {
-            match self.keep(&mut held, Share::All, Answer::Buffered) {
-                // What is on disk alone is counted when the spool is closed.
-                Kept::OnDisk => return,
-                Kept::InMemory if self.is_stored(&held) => return self.leave_kept(&mut held),
-                _ => {}
-            }
-        }
-        let gone = held.stored.as_ref().and_then(|stored| stored.gone.get());
-        let why = gone.unwrap_or(metrics::Drop::Shutdown);
-        self.settle(held, Outcome::Dropped(why));
-    }
-
     /// Whether it is on disk, and was not dropped there.
     fn is_stored(&self, held: &Held) -> bool {
         let spool = self.spool.as_ref();
         held.segment().is_some_and(|segment| spool.is_some_and(|spool| spool.has(segment)))
-    }
-
-    fn leave_kept(&mut self, held: &mut Held) {
-        let (lines, opaque) = (held.write.batch.lines(), held.write.batch.is_opaque());
-        self.metrics.owed.settle_kept(held.bytes, lines);
-        if let Some(kept_s) = held.kept_s.take() {
-            self.forget(kept_s);
-        }
-        if let Some(spool) = &self.spool {
-            spool.leave(lines, u64::from(opaque));
-        }
     }
 
     /// Whether nothing is kept.

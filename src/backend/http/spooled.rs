@@ -33,6 +33,8 @@ pub(super) struct Spooled {
     cursor: Cursor,
     /// What is behind these, of their places and up to `cursor`, is on disk alone.
     lagging: HashMap<Arc<Destination>, Cursor>,
+    /// Segments that were dropped, and why, of which memory may still have writes.
+    trimmed: Vec<(u64, Drop)>,
     /// Clients that are told when a record is durable.
     promises: VecDeque<(Place, Waiter, Answer)>,
     /// Something was appended or settled since the last sync began.
@@ -56,6 +58,7 @@ impl Spooled {
             fsync,
             metrics,
             lagging: HashMap::new(),
+            trimmed: Vec::new(),
             promises: VecDeque::new(),
             dirty: false,
             committing: false,
@@ -104,6 +107,8 @@ impl Spooled {
         kept_s: u64,
         in_memory: bool,
     ) -> io::Result<Place> {
+        // A turn may bring more than there is room for: the oldest goes, not the newest.
+        self.trim(kept_s);
         let record = Record { destination: &write.destination, batch: &write.batch, kept_s };
         let at_end = self.spool.is_at_end(&self.cursor);
         let state = if in_memory { State::Held } else { State::Unread };
@@ -191,7 +196,7 @@ impl Spooled {
     }
 
     /// Ends a turn: writes what was noted, and drops what is too much or too old. Gives the
-    /// segments whose writes are to be dropped from memory too.
+    /// segments that were dropped in it, whose writes are to be dropped from memory too.
     pub(super) fn end_turn(&mut self, now: Instant) -> Vec<(u64, Drop)> {
         if let Err(error) = self.spool.flush_marks() {
             self.failed(&error);
@@ -199,23 +204,26 @@ impl Spooled {
         if now >= self.ticked + TICK {
             self.unreadable = false;
         }
-        let mut trimmed = Vec::new();
+        self.trim(sys::now_s());
+        let lost = self.spool.take_lost();
+        self.drop_unread(Drop::SpoolFailed, lost.lines, lost.opaque);
+        let damaged = &self.metrics.spool.damaged;
+        damaged.add(self.spool.corrupt() - damaged.get());
+        self.metrics.spool.set_bytes(self.spool.bytes());
+        std::mem::take(&mut self.trimmed)
+    }
+
+    fn trim(&mut self, now_s: u64) {
         while let Some(Trimmed { segment, unread_lines, unread_opaque, why, .. }) =
-            self.spool.trim(sys::now_s())
+            self.spool.trim(now_s)
         {
             let why = match why {
                 Why::Size => Drop::SpoolFull,
                 Why::Age => Drop::SpoolAged,
             };
             self.drop_unread(why, unread_lines, unread_opaque);
-            trimmed.push((segment, why));
+            self.trimmed.push((segment, why));
         }
-        let lost = self.spool.take_lost();
-        self.drop_unread(Drop::SpoolFailed, lost.lines, lost.opaque);
-        let damaged = &self.metrics.spool.damaged;
-        damaged.add(self.spool.corrupt() - damaged.get());
-        self.metrics.spool.set_bytes(self.spool.bytes());
-        trimmed
     }
 
     fn drop_unread(&self, why: Drop, lines: u64, opaque: u64) {

@@ -90,24 +90,21 @@ impl Sender {
         }
         self.publish();
         self.queue.rouse_all();
-        for held in self.lanes.drain() {
-            self.backlog.leave(held);
-        }
+        let mut left: Vec<_> =
+            self.lanes.drain().filter_map(|held| self.backlog.leave(held)).collect();
         self.backlog.wake_clients();
         self.flights.shutdown().await;
         // The fronts let go of the queue at the deadline too; what they push until then counts.
         let leave_rest = async {
             while let Some(write) = self.queue.pop().await {
-                self.backlog.leave(Held::new(write));
+                left.extend(self.backlog.leave(Held::new(write)));
                 // A front may keep the queue open for this very client.
                 self.backlog.wake_clients();
             }
         };
         drop(timeout(FRONTS_TIMEOUT, leave_rest).await);
         self.syncs.shutdown().await;
-        if let Some(spool) = self.backlog.spool() {
-            spool.close();
-        }
+        self.backlog.close(left);
     }
 }
 
