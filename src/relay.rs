@@ -134,6 +134,7 @@ impl Relay {
             output.stop(deadline);
             self.leaving.push(output.leave());
         }
+        self.list_backends();
     }
 
     /// What is counted is what runs, in the file's order, and what drains.

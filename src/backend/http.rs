@@ -218,12 +218,7 @@ impl Sender {
                     Some(write) => self.push(write),
                     None => self.hurry(),
                 },
-                Some(synced) = self.syncs.join_next() => {
-                    let (commit, ended) = synced.expect("a sync neither panics nor is cancelled");
-                    if let Some(spool) = self.backlog.spool() {
-                        spool.committed(commit, ended);
-                    }
-                }
+                Some(synced) = self.syncs.join_next() => self.committed(synced),
                 () = sleep_until(next_try), if next_try.is_some() => {}
                 () = sleep_until(next_tick), if next_tick.is_some() => {}
             }

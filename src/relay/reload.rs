@@ -182,7 +182,6 @@ impl Relay {
         Bounds::of(&config).log();
         self.config = Arc::new(config);
         self.let_go(removed);
-        self.list_backends();
         self.registry.reloads.succeed(sys::now_s());
         let Tally { added, changed, removed } = tally;
         tracing::info!(added, changed, removed, "the configuration is reloaded");

@@ -13,7 +13,7 @@ const SCRATCH_BYTES_MAX: usize = 256 << 10;
 
 impl<D: Disk> Spool<D> {
     /// Appends a record. It is in the page cache then: see [`unsynced`](Self::unsynced). Call
-    /// [`trim`](Self::trim) next, for this keeps to the limit but roughly.
+    /// [`trim`](Self::trim) before or after, for this keeps to the limit but roughly.
     ///
     /// # Errors
     /// `InvalidInput` for a record that can never be kept; `StorageFull` if nothing was trimmed;

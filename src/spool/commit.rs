@@ -55,6 +55,12 @@ impl<F: DiskFile> Commit<F> {
         self.upto.is_some_and(|upto| place <= upto)
     }
 
+    /// The last record that it covers, if it has any.
+    #[must_use]
+    pub fn upto(&self) -> Option<Place> {
+        self.upto
+    }
+
     /// Syncs all files, and waits for it.
     ///
     /// # Errors

@@ -60,15 +60,24 @@ impl Judge<'_> {
         self.record.written.iter().flatten()
     }
 
-    fn has(&self, fault: impl Fn(Fault) -> bool) -> bool {
-        let steps = self.schedule.steps.iter();
-        steps.map(|step| step.what).any(|what| matches!(what, What::Backend(_, f) if fault(f)))
+    /// The faults of all backends, by their indices.
+    fn faults(&self) -> impl Iterator<Item = (usize, Fault)> {
+        self.schedule.steps.iter().filter_map(|step| match step.what {
+            What::Backend(index, fault) => Some((index, fault)),
+            _ => None,
+        })
+    }
+
+    /// Whether content was ever in question at a backend.
+    fn content_matters(&self, index: usize) -> bool {
+        self.faults().any(|(at, fault)| at == index && fault.is_about_content())
     }
 
     /// With a backlog no client is told off without a reason.
     fn clients(&mut self) {
         let last = self.record.lives.len() - 1;
-        let missing = self.has(|fault| matches!(fault, Fault::NotFound | Fault::Mixed));
+        let missing =
+            self.faults().any(|(_, fault)| matches!(fault, Fault::NotFound | Fault::Mixed));
         let picky = self.schedule.backends.iter().any(|bad| *bad != Bad::Taken);
         let may_be_full = self.schedule.small || self.schedule.kind == Kind::Disk;
         let mut odd = BTreeMap::<String, usize>::new();
@@ -132,7 +141,7 @@ impl Judge<'_> {
     /// ahead to tell whether those before it are poison, and comes again behind them.
     fn order(&mut self, index: usize, store: &Store) {
         let mut newest = HashMap::<usize, usize>::new();
-        let leaps = self.has(Fault::is_about_content);
+        let leaps = self.content_matters(index);
         for &(source, number) in &store.first {
             let before = newest.insert(source, number);
             let went_ahead = |before| leaps && store.stands_behind(source, before, number);
@@ -178,7 +187,7 @@ impl Judge<'_> {
             self.say(format!("b{index}: {replayed} lines came again in a later life"));
         }
         // A write comes before a suspect, and behind it again: only where content is in question.
-        if !ahead.is_empty() && !self.has(Fault::is_about_content) {
+        if !ahead.is_empty() && !self.content_matters(index) {
             let why = "though their answer was whole and their connection is open";
             self.say(format!("b{index}: lines {ahead:?} came twice, {why}"));
         }
@@ -187,7 +196,7 @@ impl Judge<'_> {
         let labels = [("backend", &*backend), ("code", "none")];
         let missed = metrics.of("ringrelay_backend_requests_total", &labels);
         // What came ahead of a suspect is among them if its connection was closed since.
-        if unheard > 0 && missed == 0 && !self.has(Fault::is_about_content) {
+        if unheard > 0 && missed == 0 && !self.content_matters(index) {
             self.say(format!("b{index}: {unheard} lines came twice, and no answer was missed"));
         }
         // Whatever comes twice has been counted as tried again.

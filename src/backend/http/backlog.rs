@@ -77,11 +77,9 @@ impl Backlog {
     pub(super) fn keep(&mut self, held: &mut Held, share: Share, answer: Answer) -> Kept {
         if !held.is_kept() {
             let kept = self.take(held, share);
-            if let Kept::No(_) = kept {
-                return kept;
+            if !matches!(kept, Kept::No(_)) {
+                self.answer_kept(held, answer);
             }
-            self.metrics.backlog.lines.add(held.write.batch.lines());
-            self.answer_kept(held, answer);
             return kept;
         }
         self.answer_kept(held, answer);
@@ -98,7 +96,6 @@ impl Backlog {
         let now_s = sys::now_s();
         // Appended later, it would be behind: where the disk fails, it is in memory alone.
         let at = spool.append(&held.write, now_s, true).ok();
-        self.metrics.backlog.lines.add(held.write.batch.lines());
         self.take_into_memory(held, now_s, at);
     }
 
@@ -125,6 +122,7 @@ impl Backlog {
             }
             Ok(at) => {
                 self.metrics.owed.spill(held.bytes, held.write.batch.lines());
+                self.metrics.backlog.lines.add(held.write.batch.lines());
                 held.stored = Some(Stored::new(at));
                 Kept::OnDisk
             }
@@ -163,6 +161,7 @@ impl Backlog {
 
     fn take_into_memory(&mut self, held: &mut Held, now_s: u64, at: Option<Place>) {
         self.metrics.owed.keep(held.bytes, held.write.batch.lines());
+        self.metrics.backlog.lines.add(held.write.batch.lines());
         held.stored = at.map(Stored::new);
         held.kept_s = Some(now_s);
         *self.ages.entry(now_s).or_default() += 1;
@@ -175,6 +174,7 @@ impl Backlog {
             (Some(spool), Some(stored)) if matches!(answer, Answer::Buffered) => {
                 spool.promise(stored.at, waiter, answer, &mut self.wakes);
             }
+            // It is in memory alone.
             (Some(spool), None) if matches!(answer, Answer::Buffered) && spool.syncs_always() => {
                 waiter.answer(Answer::Unavailable, &mut self.wakes);
             }

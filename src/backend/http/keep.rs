@@ -85,7 +85,7 @@ impl Sender {
     }
 
     /// Takes all of a destination into the backlog that is not there, so that what is behind it can
-    /// be. Of what waits, all is kept or nothing.
+    /// be. Nothing that is kept is behind something that is not.
     fn keep_in_front(&mut self, destination: &Arc<Destination>) {
         if self.backlog.spool().is_none() {
             return;

@@ -322,7 +322,8 @@ impl<K: Clone + Eq + Hash, T> Lanes<K, T> {
         self.lanes.values_mut().flat_map(|lane| &mut lane.flight)
     }
 
-    /// All of a destination: what is in flight, and then what waits.
+    /// All of a destination: what is in flight, and then what waits. In its order, but for what
+    /// went past others.
     pub(super) fn all_of(&mut self, key: &K) -> impl Iterator<Item = &mut T> {
         let lane = self.lanes.get_mut(key).into_iter();
         lane.flat_map(|lane| lane.flight.iter_mut().chain(&mut lane.waiting))

@@ -13,7 +13,7 @@ use crate::metrics::{self, Drop};
 use crate::spool::{Cursor, Kept, Limits, Place, Record, Spool, State, Tally, Trimmed, Why};
 use crate::sys;
 use crate::write::{Answer, Destination, Write};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -36,7 +36,9 @@ pub(super) struct Spooled {
     /// Segments that were dropped, and why, of which memory may still have writes.
     trimmed: Vec<(u64, Drop)>,
     /// Clients that are told when a record is durable.
-    promises: VecDeque<(Place, Waiter, Answer)>,
+    promises: Vec<(Place, Waiter, Answer)>,
+    /// Of what is up to here a sync has failed: a later one says nothing about it.
+    doubtful: Option<Place>,
     /// Something was appended or settled since the last sync began.
     dirty: bool,
     /// A sync runs.
@@ -59,7 +61,8 @@ impl Spooled {
             metrics,
             lagging: HashMap::new(),
             trimmed: Vec::new(),
-            promises: VecDeque::new(),
+            promises: Vec::new(),
+            doubtful: None,
             dirty: false,
             committing: false,
             ticked: Instant::now(),
@@ -121,7 +124,8 @@ impl Spooled {
         Ok(place)
     }
 
-    /// Gives `answer` to a client when its write is as safe as the configuration promises.
+    /// Gives `answer` to a client when its write is as safe as the configuration promises. If that
+    /// is not on disk any more, or may not be, the client is told that it is unavailable.
     pub(super) fn promise(
         &mut self,
         place: Place,
@@ -129,8 +133,14 @@ impl Spooled {
         answer: Answer,
         wakes: &mut Wakes,
     ) {
-        if self.syncs_always() && waiter.waits() {
-            self.promises.push_back((place, waiter, answer));
+        let waits = self.syncs_always() && waiter.waits();
+        let is_doubtful = waits && Some(place) <= self.doubtful;
+        if is_doubtful || !self.has(place.segment()) {
+            waiter.answer(Answer::Unavailable, wakes);
+        } else if waits {
+            self.promises.push((place, waiter, answer));
+            // It may be durable already: the end of the turn finds out.
+            self.dirty = true;
         } else {
             waiter.answer(answer, wakes);
         }
@@ -223,6 +233,7 @@ impl Spooled {
             };
             self.drop_unread(why, unread_lines, unread_opaque);
             self.trimmed.push((segment, why));
+            self.keep_promises(|place| place.segment() == segment, false);
         }
     }
 
@@ -276,16 +287,22 @@ impl Spooled {
             Ok(()) => self.spool.synced(commit),
             Err(error) => {
                 self.failed(&error);
+                self.doubtful = self.doubtful.max(commit.upto());
                 self.spool.sync_failed(commit);
             }
         }
     }
 
-    fn keep_promises(&mut self, covers: impl Fn(Place) -> bool, durable: bool) {
+    /// Tells the clients of these records that they are durable, or unavailable.
+    fn keep_promises(&mut self, of: impl Fn(Place) -> bool, durable: bool) {
         let mut wakes = Wakes::default();
-        while self.promises.front().is_some_and(|&(place, ..)| covers(place)) {
-            let (_, waiter, answer) = self.promises.pop_front().expect("there is a first");
-            waiter.answer(if durable { answer } else { Answer::Unavailable }, &mut wakes);
+        // What was taken in front of others may be promised behind them.
+        for (place, waiter, answer) in std::mem::take(&mut self.promises) {
+            match of(place) {
+                true if durable => waiter.answer(answer, &mut wakes),
+                true => waiter.answer(Answer::Unavailable, &mut wakes),
+                false => self.promises.push((place, waiter, answer)),
+            }
         }
     }
 
@@ -305,8 +322,9 @@ impl Spooled {
         }
     }
 
-    /// The relay ends: what is on disk stays there. Waits for the disk.
+    /// The relay ends: what is on disk stays there. No sync runs any more. Waits for the disk.
     pub(super) fn close(&mut self) {
+        debug_assert!(!self.committing, "what it covers would not be synced, and be promised");
         let ended = self.spool.flush_marks().and_then(|()| self.sync_all());
         if let Err(error) = &ended {
             self.failed(error);
@@ -353,3 +371,6 @@ impl Spooled {
         self.metrics.spool.errors.add(1);
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -9,6 +9,7 @@ use crate::backend::Outcome;
 use crate::write::Destination;
 use std::io;
 use std::time::Instant;
+use tokio::task::JoinError;
 use tokio::time::timeout;
 
 impl Sender {
@@ -68,6 +69,14 @@ impl Sender {
         }
     }
 
+    /// Takes note of a sync that ended.
+    pub(super) fn committed(&mut self, synced: Result<(Commit, io::Result<()>), JoinError>) {
+        let (commit, ended) = synced.expect("a sync neither panics nor is cancelled");
+        if let Some(spool) = self.backlog.spool() {
+            spool.committed(commit, ended);
+        }
+    }
+
     /// The fronts wake this thread only for what it can do something about: what is in flight keeps
     /// others of its destination waiting, and all if there are as many as may be. But while
     /// anything is kept, clients are told at once that theirs is too.
@@ -103,7 +112,10 @@ impl Sender {
             }
         };
         drop(timeout(FRONTS_TIMEOUT, leave_rest).await);
-        self.syncs.shutdown().await;
+        // What it covers is neither safe nor to be synced again before it has ended.
+        while let Some(synced) = self.syncs.join_next().await {
+            self.committed(synced);
+        }
         self.backlog.close(left);
     }
 }

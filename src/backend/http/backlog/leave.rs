@@ -9,22 +9,24 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 impl Backlog {
-    /// Puts a write on disk if it is not there, or drops it. To be given to [`close`](Self::close),
-    /// if it is still its owner's.
+    /// Puts a write on disk if it can be there, and tells its client. What is given back is to be
+    /// given to [`close`](Self::close).
     pub(in super::super) fn leave(&mut self, mut held: Held) -> Option<Held> {
         let kept = match &self.spool {
-            Some(_) => self.keep(&mut held, Share::All, Answer::Buffered),
             None => Kept::No(Drop::Shutdown),
+            Some(_) if held.is_kept() => Kept::InMemory,
+            Some(_) => self.take(&mut held, Share::All),
         };
-        match kept {
-            Kept::InMemory => Some(held),
-            // It is counted when the spool is closed.
-            Kept::OnDisk => None,
-            Kept::No(_) => {
-                self.settle(held, Outcome::Dropped(Drop::Shutdown));
-                None
-            }
+        if let Kept::No(why) = kept {
+            self.settle(held, Outcome::Dropped(why));
+            return None;
         }
+        // What is in memory alone ends with it.
+        let is_on_disk = held.stored.is_some();
+        let answer = if is_on_disk { Answer::Buffered } else { Answer::Unavailable };
+        self.answer_kept(&mut held, answer);
+        // What is on disk alone is counted when the spool is closed.
+        (kept == Kept::InMemory).then_some(held)
     }
 
     /// Nothing comes any more: leaves what is on disk, drops the rest. Waits for the disk.
@@ -32,15 +34,16 @@ impl Backlog {
         // What came last may have taken the place of what came first.
         let trimmed = self.spool.as_mut().map(|spool| spool.end_turn(Instant::now()));
         let trimmed: HashMap<_, _> = trimmed.into_iter().flatten().collect();
+        trimmed.values().for_each(|why| self.tell(*why));
         for mut held in left {
             if self.is_stored(&held) {
                 self.leave_kept(&mut held);
                 continue;
             }
-            let gone = held.stored.as_deref().and_then(|stored| {
+            let why = held.stored.as_deref().and_then(|stored| {
                 trimmed.get(&stored.at.segment()).copied().or_else(|| stored.gone.get())
             });
-            self.settle(held, Outcome::Dropped(gone.unwrap_or(Drop::Shutdown)));
+            self.settle(held, Outcome::Dropped(why.unwrap_or(Drop::Shutdown)));
         }
         if let Some(spool) = &mut self.spool {
             spool.close();
@@ -62,57 +65,86 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::http::Files;
+    use crate::answers::Receiver;
     use crate::backend::http::held::tests::held;
-    use crate::backend::http::spooled::Spooled;
-    use crate::config::{self, Fsync};
+    use crate::backend::http::spooled::tests::spooled;
     use crate::metrics;
-    use crate::queue::{Limits, bounded};
+    use crate::queue::{self, Limits, bounded};
+    use crate::write::Write;
     use std::path::Path;
     use std::sync::Arc;
 
     const LINES: usize = 1_000;
 
-    fn files(dir: &Path, metrics: &metrics::Backend) -> Files {
-        let (bytes_max, age_max, fsync) = (2 << 20, None, Fsync::Interval);
-        let spool = config::Spool { dir: dir.to_owned(), bytes_max, age_max, fsync };
-        let config = config::Backlog {
-            bytes_max: 20_000,
-            delay_max: std::time::Duration::ZERO,
-            keep_refused: true,
-            spool: Some(spool),
-            dead_letters: None,
-        };
-        Files::open(&config, "relay", "out", metrics).expect("it opens")
+    struct Ending {
+        push: queue::Sender<Write>,
+        pop: queue::Receiver<Write>,
+        metrics: Arc<metrics::Backend>,
+        backlog: Backlog,
+    }
+
+    impl Ending {
+        /// A backlog of two and a half writes of [`LINES`] in memory and 250 on disk.
+        fn new(dir: &Path) -> Self {
+            let (push, pop) = bounded(Limits { items_max: 2_000, bytes_max: u64::MAX });
+            let owed = Arc::clone(push.owed());
+            let metrics = Arc::new(metrics::Backend::new("relay".into(), "out".into(), owed));
+            let spooled = spooled(dir, &metrics);
+            let backlog = Backlog::new(40_000, Some(spooled), Arc::clone(&metrics));
+            Self { push, pop, metrics, backlog }
+        }
+
+        /// A write that has come through the queue, and its client.
+        fn taken(&self, lines: usize) -> (Held, Receiver) {
+            let (held, client) = held(lines);
+            self.push.try_push(held.write).expect("there is room");
+            (Held::new(self.pop.try_pop().expect("it was pushed")), client)
+        }
+
+        fn dropped(&self, why: Drop) -> u64 {
+            self.metrics.dropped[why as usize].get()
+        }
     }
 
     #[test]
     fn more_than_the_disk_may_have_leaves_the_newest_there() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let (push, pop) = bounded(Limits { items_max: 2_000, bytes_max: u64::MAX });
-        let metrics = metrics::Backend::new("relay".into(), "out".into(), Arc::clone(push.owed()));
-        let metrics = Arc::new(metrics);
-        let (spool, fsync) = files(dir.path(), &metrics).spool.expect("it is configured");
-        let spooled = Spooled::new(spool, fsync, Arc::clone(&metrics));
-        let mut backlog = Backlog::new(20_000, Some(spooled), Arc::clone(&metrics));
-        // 8 MB, all in one turn.
-        let written = 1_000;
-        let mut left = Vec::new();
-        for _ in 0..written {
-            push.try_push(held(LINES).0.write).expect("there is room");
-            let write = pop.try_pop().expect("it was pushed");
-            left.extend(backlog.leave(Held::new(write)));
+        let mut ending = Ending::new(dir.path());
+        let (mut left, mut clients) = (Vec::new(), Vec::new());
+        for _ in 0..1_000 {
+            let (held, client) = ending.taken(LINES);
+            left.extend(ending.backlog.leave(held));
+            clients.push(client);
         }
         assert!(!left.is_empty(), "some are in memory too");
-        backlog.close(left);
-        let dropped = |why: Drop| metrics.dropped[why as usize].get();
-        let (full, left) = (dropped(Drop::SpoolFull), metrics.spool.left.get());
-        assert_eq!(full + left, (written * LINES) as u64, "and nothing for another reason");
+        ending.backlog.close(left);
+        let (full, left) = (ending.dropped(Drop::SpoolFull), ending.metrics.spool.left.get());
+        assert_eq!(full + left, 1_000 * LINES as u64, "and nothing for another reason");
         assert!(left > 100 * LINES as u64, "{left}");
-        assert_eq!((metrics.owed.lines(), metrics.owed.bytes()), (0, 0));
-        drop(backlog);
-        let next = metrics::Backend::new("relay".into(), "out".into(), Arc::default());
-        drop(files(dir.path(), &next));
-        assert_eq!(next.spool.restored.get(), left);
+        let owed = &ending.metrics.owed;
+        assert_eq!((owed.lines(), owed.bytes()), (0, 0));
+        let told = clients.iter_mut().filter_map(Receiver::try_recv);
+        let told = told.filter(|(_, answer)| matches!(answer, Answer::Buffered));
+        let promised: u64 = told.map(|_| LINES as u64).sum();
+        assert_eq!(promised, left, "and the others are told");
+        drop(ending);
+        let next = Ending::new(dir.path());
+        assert_eq!(next.metrics.spool.restored.get(), left);
+    }
+
+    #[test]
+    fn what_the_disk_did_not_take_is_dropped_and_its_client_told() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut ending = Ending::new(dir.path());
+        // More than the whole spool may have.
+        let (mut held, mut client) = ending.taken(300 * LINES);
+        ending.backlog.keep_in_front(&mut held);
+        assert!(held.is_kept(), "in memory alone");
+        let left = ending.backlog.leave(held);
+        let told = client.try_recv().expect("it is told");
+        assert!(matches!(told.1, Answer::Unavailable), "{told:?}");
+        ending.backlog.close(left.into_iter().collect());
+        let (shutdown, left) = (ending.dropped(Drop::Shutdown), ending.metrics.spool.left.get());
+        assert_eq!((shutdown, left), (300 * LINES as u64, 0));
     }
 }

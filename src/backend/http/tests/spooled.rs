@@ -115,3 +115,25 @@ fn what_a_full_spool_drops_while_it_is_in_flight_is_counted_so_at_the_end() {
     assert!(full > 100, "the oldest segment is gone, and what is in flight was in it");
     assert_eq!((full + left, dropped(&metrics, Drop::Shutdown)), (151, 0));
 }
+
+#[test]
+fn a_write_that_was_put_on_disk_while_in_flight_is_promised_at_once_when_it_fails() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (fails, gate) = channel::<()>();
+    let gate = Mutex::new(gate);
+    let (address, requests) = backend(move |_, body| {
+        if body.starts_with('b') {
+            assert!(gate.lock().expect("nobody panics").recv().is_err(), "its end opens it");
+        }
+        answer("500 Internal Server Error")
+    });
+    let sender = start(spooling(address, dir.path()));
+    let in_flight = sender.write("b", "b f=0 1");
+    assert!(next(&requests).body.starts_with('b'));
+    assert!(matches!(settled(sender.write("a", "a f=0 1")), Answer::Buffered));
+    // Both are on the disk by now, and nothing else comes.
+    drop(fails);
+    assert!(matches!(settled(in_flight), Answer::Buffered));
+    sender.stopper.stop(Instant::now());
+    assert_eq!(sender.finish().spool.left.get(), 2);
+}
