@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 /// How often a spool is synced by `fsync = "interval"`, searched for what is too old, and read
 /// again after its disk failed.
 const TICK: Duration = Duration::from_secs(1);
+/// How long after the last sync the next one begins by `fsync = "always"`, if no client waits.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// One backend's spool, and where memory is in it.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(super) struct Spooled {
     dirty: bool,
     /// A sync runs.
     committing: bool,
+    /// When the last one began.
+    began: Instant,
     ticked: Instant,
     /// The disk failed to be read at the last try.
     unreadable: bool,
@@ -65,6 +69,7 @@ impl Spooled {
             doubtful: None,
             dirty: false,
             committing: false,
+            began: Instant::now(),
             ticked: Instant::now(),
             unreadable: false,
             ages: spool.limits().age_max.is_some(),
@@ -251,7 +256,7 @@ impl Spooled {
             self.ticked = now;
         }
         let due = match self.fsync {
-            Fsync::Always => true,
+            Fsync::Always => !self.promises.is_empty() || now >= self.began + PAUSE,
             Fsync::Interval => ticks,
             // But for clients who were promised a disk before that changed.
             Fsync::Never => !self.promises.is_empty(),
@@ -259,6 +264,7 @@ impl Spooled {
         if !due || !self.dirty || self.committing {
             return None;
         }
+        self.began = now;
         match self.spool.unsynced() {
             Ok(Some(commit)) => {
                 self.dirty = false;
@@ -311,7 +317,11 @@ impl Spooled {
     pub(super) fn next_tick(&self) -> Option<Instant> {
         let unsynced = self.fsync == Fsync::Interval && self.dirty;
         let ages = self.ages && self.spool.segments() > 0;
-        (unsynced || self.unreadable || ages).then(|| self.ticked + TICK)
+        let tick = (unsynced || self.unreadable || ages).then(|| self.ticked + TICK);
+        // The end of one that runs is an event by itself.
+        let waits = self.syncs_always() && self.dirty && !self.committing;
+        let pause = waits.then(|| self.began + PAUSE);
+        tick.into_iter().chain(pause).min()
     }
 
     /// Forgets what is on disk alone, and takes it off the disk; `each` sees it first.

@@ -115,3 +115,25 @@ fn what_a_full_spool_has_dropped_is_not_promised() {
         assert_eq!(told(client), Some("unavailable"));
     });
 }
+
+#[test]
+fn what_no_client_waits_for_is_synced_after_a_pause() {
+    with_spool(|spooled| {
+        let began = Instant::now() + PAUSE;
+        drop(appended(spooled, 1));
+        let commit = spooled.commit(began).expect("nothing was synced for long");
+        let ended = commit.sync();
+        spooled.committed(commit, ended);
+        assert_eq!(spooled.next_tick(), None, "nothing is to be synced");
+        let (place, mut held, _client) = appended(spooled, 1).remove(0);
+        assert!(spooled.commit(began).is_none());
+        assert_eq!(spooled.next_tick(), Some(began + PAUSE));
+        promise(spooled, place, &mut held);
+        let commit = spooled.commit(began).expect("a client waits");
+        assert_eq!(spooled.next_tick(), None, "its end comes first");
+        let ended = commit.sync();
+        spooled.committed(commit, ended);
+        drop(appended(spooled, 1));
+        assert!(spooled.commit(began + PAUSE).is_some(), "it is time");
+    });
+}
