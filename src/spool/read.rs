@@ -66,9 +66,9 @@ impl<D: Disk> Spool<D> {
     /// Whether no record is behind the cursor, read or unread.
     #[must_use]
     pub fn is_at_end(&self, cursor: &Cursor) -> bool {
-        self.segments
-            .last_key_value()
-            .is_none_or(|(&id, last)| (cursor.segment, cursor.offset) >= (id, last.end))
+        // A segment whose first record failed to be written has none.
+        let last = self.segments.iter().rev().find(|(_, segment)| segment.end > 0);
+        last.is_none_or(|(&id, last)| (cursor.segment, cursor.offset) >= (id, last.end))
     }
 
     /// The next record that is on disk only and whose destination is `wanted`: it is held from

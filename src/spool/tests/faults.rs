@@ -46,7 +46,9 @@ fn a_first_write_that_fails_leaves_an_empty_directory() {
         let mut spool = open(&model);
         model.faults(|faults| faults.full_after.set(Some(3)));
         model.faults(|faults| faults.cut.set(cut_fails));
+        let cursor = spool.head();
         assert_eq!(fails_to_append(&mut spool), ErrorKind::StorageFull);
+        assert!(spool.is_at_end(&cursor), "nothing came behind it");
         spool.flush_marks().expect("it removes");
         assert_eq!((model.names().len(), spool.bytes()), (0, 0));
     }
